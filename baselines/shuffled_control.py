@@ -1,0 +1,21 @@
+"""Sanity row: a perfect model that was given another clip's control, so it answers with that clip's real future.
+
+It looks as real as the test set, down to the same frames, and obeys nothing.
+"""
+
+import numpy as np
+
+from vbench_ctl.errors import VbenchError
+from vbench_ctl.generation import Task
+
+TITLE = "shuffled control"
+CONTROL = "shuffled"
+
+
+def generate(task: Task, index: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the given frames and then what really follows those of another case, each case's future used once."""
+    count = len(task.cases)
+    if count < 2:
+        raise VbenchError(f"shuffled-control needs at least 2 cases to exchange, {task.protocol.id} has {count}")
+    other = (index + count // 2) % count  # far away in the store: neighbours often show the same scene
+    return np.concatenate([task.context(index), task.window(other)[task.protocol.context :]])

@@ -1,0 +1,3 @@
+from vbench_ctl.cli import main
+
+main()

@@ -1,0 +1,63 @@
+"""Options and output that mean the same in every command."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vbench_ctl import execute
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+FOLDER = click.Path(path_type=Path)
+
+
+def root() -> Decorator:
+    return click.option("--root", type=FOLDER, help="Where data lives.  [default: VBENCH_HOME or the user data folder]")
+
+
+def workers() -> Decorator:
+    kind = click.IntRange(min=1)
+    return click.option("--workers", type=kind, default=execute.cpus, show_default="all processors", help="Processes.")
+
+
+def as_json() -> Decorator:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def dry_run() -> Decorator:
+    return click.option("-n", "--dry-run", is_flag=True, help="Say what would be done and stop.")
+
+
+def size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Parse WIDTHxHEIGHT, or one number for a square, into (width, height)."""
+    if value is None:
+        return None
+    width, _, height = value.partition("x")
+    if not width.isdecimal() or not (height or width).isdecimal() or "0" in (width, height):
+        raise click.BadParameter(f'"{value}" is not WIDTHxHEIGHT or one number, such as 128x96 or 64')
+    return int(width), int(height or width)
+
+
+def print_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=1, ensure_ascii=False))
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns; nothing is cut, so that other programs can read it."""
+    cells = [list(head), *map(list, rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_card(fields: Sequence[tuple[str, str]]) -> None:
+    """Print labels and values, one pair a line."""
+    width = max((len(label) for label, _ in fields), default=0)
+    for label, text in fields:
+        click.echo(f"{label.ljust(width)}  {text}")
+
+
+def gigabytes(size_bytes: float) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"

@@ -1,0 +1,45 @@
+"""vbench-ctl generate"""
+
+from pathlib import Path
+
+import click
+
+from vbench_ctl.cli import _shared
+
+
+@click.command()
+@click.argument("baseline")
+@click.option("--protocol", "protocol_id", required=True, help="What to generate; see vbench-ctl list protocols.")
+@click.option("--out", type=_shared.FOLDER, required=True, help="The outputs folder.")
+@click.option("--real", type=_shared.FOLDER, help="The real clips.  [default: the protocol's own store]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@_shared.root()
+@_shared.workers()
+@_shared.dry_run()
+def command(
+    baseline: str,
+    protocol_id: str,
+    out: Path,
+    real: Path | None,
+    seed: int,
+    root: Path | None,
+    workers: int,
+    dry_run: bool,
+) -> None:
+    """Generate the clips that a protocol asks for with BASELINE; run it again to go on where it stopped.
+
+    \b
+    Example:
+        vbench-ctl generate copy-last --protocol wsprites-control --out outputs/copy-last
+    """
+    from vbench_ctl import generation, protocols, registry, scoring
+
+    registry.load("baselines", baseline)
+    protocol = protocols.load(protocol_id)
+    source = scoring.open_real(real, protocol) if real else scoring.find_real(protocol, root)
+    if dry_run:
+        cases = protocols.cases(protocol, [(clip_id, source.length(clip_id)) for clip_id in source.ids])
+        click.echo(f"{len(cases) * protocol.samples} clips of {protocol.length} frames in {out}")
+        return
+    manifest = generation.generate(baseline, protocol, source, out, seed, workers)
+    click.echo(f"{len(manifest['clips'])} clips of {protocol.id} in {out}")

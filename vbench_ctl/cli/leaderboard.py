@@ -1,0 +1,85 @@
+"""vbench-ctl leaderboard"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vbench_ctl.cli import _shared
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("rows", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--protocol", "wanted", multiple=True, help="Only these protocols.")
+@click.option("--published/--no-published", default=True, show_default=True, help="Numbers from the literature.")
+@click.option(
+    "--include-unverified", is_flag=True, help="Published numbers that nobody has looked up in the paper too."
+)
+@click.option("--csv", "csv_path", type=FILE, help="Write CSV, one line per number.")
+@click.option("--markdown", "markdown_path", type=FILE, help="Write markdown tables.")
+@_shared.root()
+@_shared.as_json()
+def command(
+    rows: tuple[Path, ...],
+    wanted: tuple[str, ...],
+    published: bool,
+    include_unverified: bool,
+    csv_path: Path | None,
+    markdown_path: Path | None,
+    root: Path | None,
+    as_json: bool,
+) -> None:
+    """Print a table per protocol from ROWS files; without any, from all that was scored on this machine.
+
+    Numbers of different protocols never share a table, and numbers with different signatures never a column.
+
+    \b
+    Example:
+        vbench-ctl leaderboard --protocol wsprites-control --markdown table.md --csv table.csv
+    """
+    from vbench_ctl import files, leaderboard
+    from vbench_ctl.rows import load
+
+    found = [row for path in rows for row in load(path)] if rows else leaderboard.scored_rows(root)
+    if not rows:
+        found += leaderboard.reproduced_rows()
+    if published:
+        known = {row.protocol for row in found}
+        literature = leaderboard.published_rows(include_unverified)
+        found += [row for row in literature if wanted or not rows or row.protocol in known]
+    found = leaderboard.select(found, wanted)
+    tables = leaderboard.tables(found)
+    if csv_path:
+        files.write_text(csv_path, leaderboard.as_csv(tables))
+    if markdown_path:
+        files.write_text(markdown_path, leaderboard.markdown(tables))
+    if as_json:
+        _shared.print_json([row.to_json() for row in found])
+    else:
+        show(tables)
+
+
+def show(tables: list[Any]) -> None:
+    """Draw tables for a person at a terminal; anywhere else, print them as markdown."""
+    from vbench_ctl import leaderboard
+
+    if not sys.stdout.isatty():
+        click.echo(leaderboard.markdown(tables), nl=False)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for table in tables:
+        grid = Table(title=Text(table.protocol), caption=Text(table.title))
+        for label in ("model", *table.labels()):
+            grid.add_column(Text(label))
+        for model, cells in table.cells.items():
+            grid.add_row(Text(model), *(Text(leaderboard.number(cells.get(column))) for column in table.columns))
+        console.print(grid)
+        for remark in (*table.remarks, *leaderboard.notes(table)):
+            console.print(Text(f"  {remark}"))

@@ -1,0 +1,153 @@
+"""vbench-ctl prepare"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vbench_ctl import registry
+from vbench_ctl.cli import _shared
+from vbench_ctl.errors import VbenchError, unknown
+
+
+class Datasets(click.Group):
+    """One command per dataset, with the dataset's own options; a folder is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return registry.names("datasets")
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        if name in registry.names("datasets"):
+            return dataset_command(name)
+        if Path(name).exists():
+            return import_command(Path(name))
+        raise (
+            unknown("dataset", name, registry.names("datasets"))
+            if "/" not in name
+            else VbenchError(
+                f"{name}: not there; expected a dataset ({', '.join(registry.names('datasets'))}) or a folder of clips"
+            )
+        )
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from vbench_ctl import prepare
+
+        with formatter.section("Datasets"):
+            formatter.write_dl([(name, prepare.card(name).get("about", "")) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=Datasets, subcommand_metavar="(DATASET | FOLDER --as NAME) [OPTIONS]...")
+def command() -> None:
+    """Download or generate DATASET and convert it to a store; or import a FOLDER of clips.
+
+    \b
+    Examples:
+        vbench-ctl prepare wsprites --split test --limit 32
+        vbench-ctl prepare my_videos/ --as mine --size 64x64
+        vbench-ctl prepare wsprites --help          (a dataset's own options)
+    """
+
+
+def dataset_command(name: str) -> click.Command:
+    """Build the command of one dataset from its options."""
+    from vbench_ctl import prepare, store
+
+    leaf = registry.load("datasets", name)
+    own = [
+        click.Option(
+            [f"--{field.name.replace('_', '-')}"],
+            default=field.default,
+            type=click.Choice(field.metadata["choices"]) if field.metadata["choices"] else field.type,
+            show_default=field.default != "",
+            help=field.metadata["help"],
+        )
+        for field in dataclasses.fields(leaf.Options)
+    ]
+    about = prepare.card(name, leaf).get("about", "")
+
+    @click.option(
+        "--split", "splits", multiple=True, help=f"Only these splits.  [default: all of {', '.join(leaf.SPLITS)}]"
+    )
+    @click.option(
+        "--limit", type=click.IntRange(min=1), help="Only so many clips of each split; the store's name says so."
+    )
+    @click.option(
+        "--encoding", type=click.Choice(store.ENCODINGS), help="How frames are kept.  [default: raw, above 128x128 png]"
+    )
+    @_shared.root()
+    @_shared.workers()
+    @_shared.dry_run()
+    @_shared.as_json()
+    @click.pass_context
+    def run(
+        ctx: click.Context,
+        splits: tuple[str, ...],
+        limit: int | None,
+        encoding: str | None,
+        root: Path | None,
+        workers: int,
+        dry_run: bool,
+        as_json: bool,
+        **options: Any,
+    ) -> None:
+        plan = prepare.plan(name, root, splits, limit, encoding, **options)
+        if dry_run:
+            for split, clips in plan.clips.items():
+                click.echo(f"{name} {plan.recipe.variant} {split}: {clips} clips")
+            click.echo(f"{_shared.gigabytes(plan.size_bytes)} in {plan.folder}")
+            return
+        _report(plan.folder, prepare.make(plan, workers), as_json)
+
+    made = click.command(name, help=about)(run)
+    made.params = [*own, *made.params]
+    return made
+
+
+def import_command(source: Path) -> click.Command:
+    """Build the command that imports a folder or an array file."""
+    from vbench_ctl import importers, store
+
+    @click.command(str(source), help="Make a store from a folder of clips, in any of the layouts the field uses.")
+    @click.option("--as", "name", required=True, help="Name of the new dataset.")
+    @click.option("--layout", type=click.Choice(["auto", *importers.LAYOUTS]), default="auto", show_default=True)
+    @click.option("--size", callback=_shared.size, metavar="WIDTHxHEIGHT", help="Resize the frames.")
+    @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many clips of each split.")
+    @click.option(
+        "--encoding", type=click.Choice(store.ENCODINGS), help="How frames are kept.  [default: raw, above 128x128 png]"
+    )
+    @click.option("--strict", is_flag=True, help="Fail if any clip cannot be used.")
+    @_shared.root()
+    @_shared.workers()
+    @_shared.as_json()
+    def run(
+        name: str,
+        layout: str,
+        size: tuple[int, int] | None,
+        limit: int | None,
+        encoding: str | None,
+        strict: bool,
+        root: Path | None,
+        workers: int,
+        as_json: bool,
+    ) -> None:
+        if name in registry.names("datasets"):
+            raise VbenchError(f'"{name}" is a dataset of its own; choose another name for --as')
+        recipe = importers.recipe(source, name, layout, size, encoding, limit)
+        folder = store.store_path(name, recipe.variant, recipe.version, root)
+        manifest = store.build(folder, recipe, workers, strict)
+        _report(folder, manifest, as_json)
+
+    return run
+
+
+def _report(folder: Path, manifest: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _shared.print_json({"store": str(folder), **manifest})
+        return
+    for split, made in manifest["splits"].items():
+        text = f"{split}: {made['clips']} clips, {made['frames']} frames of {made['width']}x{made['height']}"
+        click.echo(f"{text}, content_sha256 {made['content_sha256']}")
+        for drop in made["dropped"]:
+            click.echo(f"{split}: left out {drop['id']}: {drop['reason']}", err=True)
+    click.echo(f"store: {folder}")

@@ -1,0 +1,87 @@
+"""vbench-ctl score"""
+
+from pathlib import Path
+
+import click
+
+from vbench_ctl.cli import _shared
+
+
+@click.command()
+@click.argument("outputs", type=_shared.FOLDER)
+@click.option("--protocol", "protocol_id", help="A named protocol; see vbench-ctl list protocols.")
+@click.option("--real", type=_shared.FOLDER, help="The real clips; with --protocol its own store is the default.")
+@click.option("--split", help="Which split of --real, if that is a store with several.")
+@click.option("--metrics", help="Comma-separated, such as psnr,ssim-glass.  [default: the protocol's]")
+@click.option("--model", help="Name in the tables.  [default: what the outputs say, or their folder's name]")
+@click.option("--allow-lossy", is_flag=True, help="Score JPEG or mp4 clips anyway; the signature says so.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the rows.  [default: rows/ in --root]"
+)
+@_shared.root()
+@_shared.workers()
+@_shared.as_json()
+def command(
+    outputs: Path,
+    protocol_id: str | None,
+    real: Path | None,
+    split: str | None,
+    metrics: str | None,
+    model: str | None,
+    allow_lossy: bool,
+    out: Path | None,
+    root: Path | None,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Score the clips in OUTPUTS, which any model may have written: against a protocol, or against a folder.
+
+    OUTPUTS and --real are a folder of videos, a folder of frame folders, an .npy, .npz or .h5 array
+    (N, T, H, W, 3) uint8, an outputs folder, or a store. Clips are paired by their path without suffix.
+
+    \b
+    Examples:
+        vbench-ctl score outputs/mine --protocol wsprites-control
+        vbench-ctl score outputs/mine --real videos/test --metrics psnr,ssim
+    """
+    from vbench_ctl import protocols, scoring, sources
+
+    if not protocol_id and not real:
+        raise click.UsageError("score needs --protocol P or --real DATA")
+    protocol = protocols.load(protocol_id) if protocol_id else None
+    if protocol and split:
+        raise click.UsageError(f"--split and --protocol exclude each other: {protocol.id} says {protocol.split}")
+    tokens = [token.strip() for token in metrics.split(",") if token.strip()] if metrics else []
+    for token in tokens:
+        scoring.metric(token)
+    fake = sources.open_source(outputs)
+    if protocol and not real:
+        truth: sources.Source = scoring.find_real(protocol, root)
+    else:
+        assert real
+        truth = scoring.open_real(real, protocol, split)
+    rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers)
+    path = scoring.save(rows, out, root)
+    if as_json:
+        _shared.print_json([row.to_json() for row in rows])
+        return
+    _shared.print_table(
+        ["metric", "value", "95% interval", "n", "signature"],
+        [
+            [
+                f"{row.metric}{' (' + row.unit + ')' if row.unit else ''}",
+                "n/a" if row.value is None else f"{row.value:.6g}",
+                "" if row.low is None else f"[{row.low:.6g}, {row.high:.6g}]",
+                str(row.n),
+                row.signature,
+            ]
+            for row in rows
+        ],
+    )
+    if protocol and not tokens:
+        left_out = [token for token in protocol.metrics if token not in {row.metric for row in rows}]
+        if left_out:
+            click.echo(
+                f"{protocol.id} also asks for {', '.join(left_out)}, which this version cannot compute", err=True
+            )
+    click.echo(f"rows: {path}", err=True)

@@ -1,0 +1,31 @@
+"""Errors a user can mend. The command line shows each as one sentence, without a traceback."""
+
+from collections.abc import Iterable
+
+
+class VbenchError(Exception):
+    """What was found, what was expected, where, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(VbenchError):
+    """A word or an argument that means nothing here."""
+
+    exit_code = 2
+
+
+class ManualStep(VbenchError):
+    """Something only the user can do: ask for access, place a file."""
+
+    exit_code = 3
+
+
+def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
+    """Say that `word` is no such thing and which name comes nearest."""
+    import difflib
+
+    known = sorted(known)
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    hint = f'did you mean "{near[0]}"? ' if near else ""
+    return UsageError(f'no {kind} "{word}"; {hint}known: {", ".join(known) or "none"}')

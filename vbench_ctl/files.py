@@ -1,0 +1,107 @@
+"""Where data lives, and writing it so that nothing half-written ever looks finished."""
+
+import errno
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vbench_ctl.errors import VbenchError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def home(root: str | Path | None = None) -> Path:
+    """Return the folder that holds stores, runs, weights and caches: `root`, VBENCH_HOME, or the platform's own place."""
+    if root or os.environ.get("VBENCH_HOME"):
+        return Path(root or os.environ["VBENCH_HOME"]).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Application Support/vbench-ctl"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "vbench-ctl"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "vbench-ctl"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path` (file or folder) which becomes `path` on success and is removed on failure."""
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # the suffix stays: writers go by it
+        _remove(part)
+        try:
+            yield part
+            if path.is_dir():
+                shutil.rmtree(path)
+            os.replace(part, path)
+        except BaseException:
+            _remove(part)
+            raise
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a sentence about `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL or any(f"errno = {code}" in str(error) for code in _FULL):  # h5py has it in the text
+            raise VbenchError(
+                f"{path}: the disk is full; free some space or choose another place, then run again"
+            ) from error
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            raise VbenchError(f"{path}: no permission to write there; choose another place") from error
+        if isinstance(error, NotADirectoryError | FileExistsError):
+            raise VbenchError(f"{path}: a file is in the way of a folder; move it or choose another place") from error
+        raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process alone; a second process gets a sentence, not a mixed-up folder."""
+    import fcntl
+
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / ".lock", "a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise VbenchError(f"{folder}: another vbench-ctl is writing there; wait for it to end") from None
+            yield
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step."""
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file in one step."""
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a broken one is named."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise VbenchError(f"{path}: not a readable JSON file ({error})") from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in `folder`."""
+    for part in folder.glob(".*.part*"):
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,219 @@
+"""Rows to tables, one per protocol, in which a column holds only numbers that were made alike."""
+
+import csv
+import importlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vbench_ctl import files, protocols, rows
+from vbench_ctl.errors import VbenchError
+from vbench_ctl.rows import Row
+
+PUBLISHED = "published"  # the signature of a number from the literature: how it was computed is not known exactly
+ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+
+
+@dataclass(frozen=True)
+class Column:
+    metric: str
+    signature: str
+    direction: str
+    unit: str
+
+    @property
+    def label(self) -> str:
+        unit = f" ({self.unit})" if self.unit else ""
+        published = ", published" if self.signature == PUBLISHED else ""
+        return f"{self.metric}{unit} {ARROWS[self.direction]}".strip() + published
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows of one protocol: a line per model, a column per metric and signature."""
+
+    protocol: str
+    title: str
+    columns: list[Column]
+    cells: dict[str, dict[Column, Row]]  # model -> column -> row, the best model of the first column first
+    remarks: list[str] = field(default_factory=list)
+
+    def labels(self) -> list[str]:
+        """Return the column heads; columns of one metric that must stay apart are numbered."""
+        heads = [column.label for column in self.columns]
+        return [
+            f"{head} [{heads[: at + 1].count(head)}]" if heads.count(head) > 1 else head
+            for at, head in enumerate(heads)
+        ]
+
+
+def tables(found: Iterable[Row]) -> list[Table]:
+    """Group rows into tables, in the order in which the protocols first appear."""
+    by_protocol: dict[str, list[Row]] = {}
+    for row in found:
+        by_protocol.setdefault(row.protocol, []).append(row)
+    return [_table(protocol, group) for protocol, group in by_protocol.items()]
+
+
+def _table(protocol: str, group: list[Row]) -> Table:
+    known = protocols.load_all().get(protocol)
+    columns = list(dict.fromkeys(Column(row.metric, row.signature, row.direction, row.unit) for row in group))
+    order = list(known.metrics) if known else []
+    columns.sort(
+        key=lambda c: (order.index(c.metric) if c.metric in order else len(order), c.metric, c.signature == PUBLISHED)
+    )
+    cells: dict[str, dict[Column, Row]] = {}
+    for row in group:  # of two rows for one cell the later one counts
+        cells.setdefault(row.model, {})[Column(row.metric, row.signature, row.direction, row.unit)] = row
+    models = sorted(cells, key=lambda model: [_rank(column, cells[model].get(column)) for column in columns])
+    title = known.title if known else "not a named protocol: these numbers compare with each other only"
+    return Table(protocol, title, columns, {model: cells[model] for model in models}, _remarks(columns))
+
+
+def _rank(column: Column, row: Row | None) -> tuple[bool, float]:
+    if row is None or row.value is None:
+        return True, 0.0
+    return False, -row.value if column.direction == "higher" else row.value
+
+
+def _remarks(columns: Sequence[Column]) -> list[str]:
+    """Say why a metric has more than one column."""
+    remarks = []
+    for metric in dict.fromkeys(column.metric for column in columns):
+        signatures = [c.signature for c in columns if c.metric == metric and c.signature != PUBLISHED]
+        for number, signature in enumerate(signatures[1:], 2):
+            why = rows.difference(signatures[0], signature)
+            remarks.append(f"{metric} [{number}] is kept apart from {metric} [1]: their signatures differ in {why}")
+    return remarks
+
+
+# Where rows come from
+
+
+def scored_rows(root: str | Path | None = None) -> list[Row]:
+    """Return the rows that `score` saved on this machine."""
+    return [row for path in sorted((files.home(root) / "rows").rglob("*.json")) for row in rows.load(path)]
+
+
+def reproduced_rows() -> list[Row]:
+    """Return the rows that come with the toolkit."""
+    folders = [Path(place) / "reproduced" for place in importlib.import_module("vbench_ctl.results").__path__]
+    return [row for folder in folders for path in sorted(folder.glob("*.json")) for row in rows.load(path)]
+
+
+def published_rows(include_unverified: bool = False) -> list[Row]:
+    """Return the numbers of the literature; those that nobody has looked up in a paper stay hidden by default."""
+    (place, *_) = importlib.import_module("vbench_ctl.results").__path__
+    with open(Path(place) / "published.csv", encoding="utf-8", newline="") as file:
+        return [
+            _published_row(entry) for entry in csv.DictReader(file) if include_unverified or entry["verified"] == "true"
+        ]
+
+
+_HIGHER = {"psnr", "ssim", "is", "clipsim", "av_align"}
+
+
+def _published_row(entry: dict[str, str]) -> Row:
+    value = float(entry["value"])
+    spread = float(entry["std"]) if entry["std"] else None
+    remarks = [entry["note"], "" if entry["verified"] == "true" else "unverified"]
+    return Row(
+        metric=protocols.PUBLISHED_METRICS.get(entry["metric"], entry["metric"]),
+        value=value,
+        low=value - spread if spread else None,
+        high=value + spread if spread else None,
+        direction="higher" if entry["metric"] in _HIGHER else "lower",
+        n=0,
+        protocol=entry["protocol"],
+        signature=PUBLISHED,
+        model=f"{entry['method']} ({entry['year']})",
+        dataset=entry["dataset"],
+        note="; ".join(remark for remark in remarks if remark),
+        provenance={"source": entry["source"], "interval": "one standard deviation" if spread else ""},
+    )
+
+
+# How tables are shown
+
+
+def number(row: Row | None) -> str:
+    """Format one cell: four significant digits and the interval."""
+    if row is None:
+        return ""
+    if row.value is None:
+        return f"n/a ({row.note})" if row.note else "n/a"
+    text = f"{row.value:.4g}"
+    if row.low is not None and row.high is not None:
+        text += f" [{row.low:.4g}, {row.high:.4g}]"
+    return text + (" *" if row.note else "")
+
+
+def markdown(found: Sequence[Table]) -> str:
+    """Return the tables as markdown."""
+    parts = []
+    for table in found:
+        lines = [f"### {_plain(table.protocol)}", "", _plain(table.title), ""]
+        lines.append("| " + " | ".join(["model", *map(_plain, table.labels())]) + " |")
+        lines.append("|" + "---|" * (1 + len(table.columns)))
+        for model, cells in table.cells.items():
+            lines.append("| " + " | ".join([_plain(model), *(number(cells.get(c)) for c in table.columns)]) + " |")
+        lines += ["", *(f"- {_plain(remark)}" for remark in (*table.remarks, *notes(table)))]
+        parts.append("\n".join(lines).rstrip() + "\n")
+    return "\n".join(parts)
+
+
+def notes(table: Table) -> list[str]:
+    """Return what the stars of a table mean, and its signatures."""
+    starred = [
+        f"* {model}, {column.metric}: {cells[column].note}"
+        for model, cells in table.cells.items()
+        for column in table.columns
+        if column in cells and cells[column].note
+    ]
+    signed = [f"{label}: {column.signature}" for label, column in zip(table.labels(), table.columns, strict=True)]
+    return starred + [line for line in signed if not line.endswith(PUBLISHED)]
+
+
+def as_csv(found: Sequence[Table]) -> str:
+    """Return one line per number, for other programs."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["protocol", "model", "metric", "value", "low", "high", "direction", "unit", "n", "signature", "note"]
+    )
+    for table in found:
+        for model, cells in table.cells.items():
+            for c in table.columns:
+                if row := cells.get(c):
+                    texts = (row.direction, row.unit, str(row.n), row.signature, row.note)
+                    values = ("" if v is None else repr(v) for v in (row.value, row.low, row.high))
+                    writer.writerow(
+                        [*map(_harmless, (row.protocol, model, row.metric)), *values, *map(_harmless, texts)]
+                    )
+    return text.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """Keep a spreadsheet from taking a cell for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _plain(text: str) -> str:
+    """Keep a text from being taken for markdown tables or HTML."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def select(found: Iterable[Row], wanted: Sequence[str]) -> list[Row]:
+    """Keep the rows of the named protocols; all when none is named."""
+    found = list(found)
+    if not wanted:
+        return found
+    ids = {row.protocol for row in found}
+    chosen = {name if name in ids else protocols.load(name).id for name in wanted}
+    kept = [row for row in found if row.protocol in chosen]
+    if not kept:
+        raise VbenchError(
+            f"no rows for {', '.join(sorted(chosen))}; there are some for {', '.join(sorted(ids)) or 'nothing'}"
+        )
+    return kept

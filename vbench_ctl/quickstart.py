@@ -1,0 +1,53 @@
+"""The whole tool in a few minutes: a small data set, the sanity rows, scores, tables and pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vbench_ctl import files, generation, leaderboard, pictures, prepare, protocols, registry, scoring, sources
+
+PROTOCOL = "wsprites-quickstart@1"
+SHOWN = (0, 11, 22)  # cases on the contact sheets
+
+
+def run(folder: Path, workers: int = 1, say: Callable[[str], None] = print) -> list[leaderboard.Table]:
+    """Make everything below `folder`; a second run goes on from what is there."""
+    protocol = protocols.load(PROTOCOL)
+    say(f"1/4  a small {protocol.dataset}, made from a seed")
+    limit = int(protocol.variant.rpartition("-limit")[2])
+    manifest = prepare.make(prepare.plan(protocol.dataset, folder, (), limit), workers)
+    for split, made in manifest["splits"].items():
+        say(
+            f"     {split}: {made['clips']} clips of {made['frames'] // made['clips']} frames, {made['width']}x{made['height']}"
+        )
+
+    real = scoring.find_real(protocol, folder)
+    names = registry.names("baselines")
+    say(f"2/4  {protocol.id}: continue {len(real.ids)} clips with {', '.join(names)}")
+    for name in names:
+        generation.generate(name, protocol, real, folder / "outputs" / name, workers=workers)
+
+    say("3/4  scores")
+    outputs = {name: sources.open_source(folder / "outputs" / name) for name in names}
+    found = []
+    for name, output in outputs.items():
+        rows = scoring.score(output, real, protocol, model=name, workers=workers)
+        scoring.save(rows, root=folder)
+        found += rows
+    tables = leaderboard.tables(found)
+    files.write_text(folder / "leaderboard.csv", leaderboard.as_csv(tables))
+    files.write_text(folder / "leaderboard.md", leaderboard.markdown(tables))
+
+    say("4/4  pictures")
+    _draw(folder, protocol, real, outputs)
+    return tables
+
+
+def _draw(folder: Path, protocol: protocols.Protocol, real: sources.Source, outputs: dict[str, sources.Source]) -> None:
+    """Draw what the models made of a few cases beside what really happened."""
+    cases = protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])
+    shown = [cases[at] for at in SHOWN]
+    truth = [scoring.real_window(real, scoring.Pair(case.clip, (), case)) for case in shown]
+    made = {name: [output.frames(f"{case.key}#0") for case in shown] for name, output in outputs.items()}
+    rows = [("truth", truth), *made.items()]
+    pictures.save(folder / "contact-sheet.png", pictures.sheet([(label, clips[0]) for label, clips in rows]))
+    pictures.save_gif(folder / "contact-sheet.gif", pictures.grid_frames(rows), fps=6)

@@ -1,0 +1,81 @@
+"""Row: one score with everything that says how it was made."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vbench_ctl import files
+from vbench_ctl.errors import VbenchError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a leaderboard; `signature` is equal for two numbers exactly if they were computed alike."""
+
+    metric: str
+    value: float | None  # None: not available, `note` says why
+    low: float | None
+    high: float | None
+    direction: str  # "higher" or "lower" is better
+    n: int  # clips
+    protocol: str
+    signature: str
+    model: str
+    unit: str = ""
+    dataset: str = ""
+    note: str = ""
+    per_frame: list[float] = field(default_factory=list)  # the mean at each scored frame
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+SIGNATURE_FIELDS = ("metric", "variant", "network", "frames", "clips x samples", "computation", "version")
+
+
+def signature(metric: str, variant: str, network: str, frames: str, count: str, computation: str, version: int) -> str:
+    """Join what decides a number into one line, such as psnr|default|-|15f|256x1|rgb,peak255|v1."""
+    return "|".join((metric, variant or "default", network or "-", frames, count, computation, f"v{version}"))
+
+
+def difference(a: str, b: str) -> str:
+    """Say in which fields two signatures differ."""
+    pairs = zip(SIGNATURE_FIELDS, a.split("|"), b.split("|"), strict=False)
+    return ", ".join(f"{name} {x} / {y}" for name, x, y in pairs if x != y)
+
+
+def save(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as JSON, replacing earlier rows of the same model, protocol and signature."""
+    rows = list(rows)
+    fresh = {_identity(row) for row in rows}
+    kept = [row for row in load(path) if _identity(row) not in fresh] if path.exists() else []
+    files.write_json(path, [row.to_json() for row in (*kept, *rows)])
+
+
+def load(path: Path) -> list[Row]:
+    """Read rows that `save` or `score --json` wrote."""
+    data = files.read_json(path)
+    known = {f.name for f in dataclasses.fields(Row)}
+    needed = {f.name for f in dataclasses.fields(Row) if f.default is dataclasses.MISSING and f.name in known}
+    needed -= {"per_frame", "provenance"}
+    if not isinstance(data, list):
+        raise VbenchError(f"{path}: expected a list of rows, found {type(data).__name__}")
+    rows = []
+    for number, entry in enumerate(data):
+        missing = needed - set(entry) if isinstance(entry, dict) else needed
+        if missing or set(entry) - known:
+            wrong = (
+                f"lacks {', '.join(sorted(missing))}"
+                if missing
+                else f"has unknown {', '.join(sorted(set(entry) - known))}"
+            )
+            raise VbenchError(f"{path}: row {number} {wrong}")
+        rows.append(Row(**entry))
+    return rows
+
+
+def _identity(row: Row) -> tuple[str, str, str, str]:
+    return row.model, row.protocol, row.metric, row.signature

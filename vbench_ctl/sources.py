@@ -1,0 +1,116 @@
+"""Clips from anywhere, under one face: a store, a folder of videos or of frame folders, an array file, arrays."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from vbench_ctl import store, video
+from vbench_ctl.errors import VbenchError
+
+
+class Source(Protocol):
+    """Clips by id; may be passed to worker processes."""
+
+    name: str
+    ids: list[str]
+    manifest: dict[str, Any]  # of a store or an outputs folder; empty elsewhere
+
+    def length(self, clip_id: str) -> int:
+        """Return the number of frames of a clip."""
+        ...
+
+    def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        """Return frames of one clip: uint8 (T, H, W, 3)."""
+        ...
+
+    def lossy(self) -> str | None:
+        """Return the first lossy encoding among the clips, with where it is, or None."""
+        ...
+
+
+def open_source(path: str | Path, split: str | None = None) -> Source:
+    """Open what lies at `path`, whatever it is; a store with several splits needs to know which."""
+    path = Path(path)
+    if not path.exists():
+        raise VbenchError(f"{path}: not there; expected a folder of clips, a store, or an .npy, .npz or .h5 array")
+    if path.is_file() and path.suffix.lower() in video.ARRAYS:
+        return ArraySource(video.arrays(path), path.stem, path)
+    if path.is_file():
+        raise VbenchError(f"{path}: one file; expected a folder of clips, a store, or an .npy, .npz or .h5 array")
+    if store.is_store(path):
+        return StoreSource(store.Store(path, split))
+    return FolderSource(path)
+
+
+class StoreSource:
+    """One split of a store."""
+
+    def __init__(self, opened: store.Store):
+        self.store = opened
+        self.manifest = opened.manifest
+        self.name = f"{self.manifest['dataset']} {self.manifest['variant']} {opened.split}"
+        self.ids = opened.ids
+
+    def length(self, clip_id: str) -> int:
+        return int(self.store.lengths[self.store.index(clip_id)])
+
+    def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        return self.store.frames(self.store.index(clip_id), start, stop, step)
+
+    def lossy(self) -> str | None:
+        encoding = self.store.summary["encoding"]
+        return f"{self.store.folder} is {encoding}" if encoding == "jpeg95" else None
+
+
+class FolderSource:
+    """Videos and frame folders below a folder; an outputs folder is one with a manifest."""
+
+    def __init__(self, folder: Path):
+        from vbench_ctl import files
+
+        self.paths = video.find(folder)
+        self.ids = list(self.paths)
+        self.name = folder.name
+        manifest = folder / "manifest.json"
+        self.manifest = files.read_json(manifest) if manifest.is_file() else {}
+
+    def length(self, clip_id: str) -> int:
+        frames = video.probe(self.paths[clip_id]).frames
+        return sum(1 for _ in video.frames(self.paths[clip_id])) if frames is None else frames
+
+    def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        return video.read(self.paths[clip_id], start, stop, step).frames
+
+    def lossy(self) -> str | None:
+        for path in self.paths.values():
+            info = video.probe(path)
+            if not info.lossless:
+                return f"{path} is {info.codec}"
+        return None
+
+
+class ArraySource:
+    """N clips of one array (N, T, H, W, 3) uint8, or a list of clips."""
+
+    def __init__(self, clips: Any, name: str = "array", path: Path | None = None):
+        self.clips, self.path, self.name = clips, path, name
+        self.ids = [video.array_id(index) for index in range(len(clips))]
+        self.manifest: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "clips": None} if self.path else self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.path:
+            self.clips = video.arrays(self.path)
+
+    def length(self, clip_id: str) -> int:
+        return len(self.clips[int(clip_id)])
+
+    def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        return np.asarray(self.clips[int(clip_id)][start:stop:step])
+
+    def lossy(self) -> str | None:
+        return None

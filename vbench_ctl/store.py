@@ -1,0 +1,564 @@
+"""The clip store: HDF5 shards, a manifest and an index in one folder. The format is described in docs/store.md.
+
+A store is built shard by shard. A shard is one work item, written under a temporary name and renamed, so that any
+number of workers gives the same files and a killed build goes on where it stopped.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from vbench_ctl import __version__, execute, files
+from vbench_ctl.clips import Clip
+from vbench_ctl.errors import UsageError, VbenchError, unknown
+from vbench_ctl.progress import progress
+
+FORMAT = "vbench-store 1"
+CHUNK = 8  # frames; a 16-frame window at 64x64 touches two or three pieces of 98 kB
+ENCODINGS = ("raw", "png", "jpeg95")
+RAW_PIXELS = 128 * 128  # above this, frames are kept as PNG unless the user says otherwise
+SHARD_BYTES = 256 << 20  # what one work item writes at the most, well below the format's 8 GiB
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A source clip that could not be used, and why."""
+
+    id: str
+    reason: str
+
+
+def clip_sha256(clip_id: str, frames: np.ndarray) -> bytes:
+    """Digest one clip: its id and shape, a zero byte, the pixels."""
+    digest = hashlib.sha256(f"{clip_id} {'x'.join(map(str, frames.shape))}\0".encode())
+    digest.update(np.ascontiguousarray(frames).data)
+    return digest.digest()
+
+
+def tracks_sha256(clip: Clip) -> bytes:
+    """Digest what is known about one clip besides its frames."""
+    digest = hashlib.sha256(clip.id.encode())
+    for name, track in sorted(clip.tracks.items()):
+        digest.update(f"\0{name} {track.dtype.str} {'x'.join(map(str, track.shape))}\0".encode())
+        digest.update(np.ascontiguousarray(track).data)
+    return digest.digest()
+
+
+# Writing
+
+
+@contextmanager
+def new_shard(path: Path, encoding: str | None = None, **attributes: str) -> "Iterator[ShardWriter]":
+    """Yield a writer of clips; the HDF5 file appears under its name when it is whole."""
+    with files.atomic(path) as part, h5py.File(part, "w", libver="v110") as file:
+        writer = ShardWriter(file, encoding)
+        yield writer
+        writer.finish(attributes)
+
+
+class ShardWriter:
+    """Appends clips of one size to an open HDF5 file."""
+
+    def __init__(self, file: h5py.File, encoding: str | None):
+        self.file, self.encoding = file, encoding
+        self.ids: list[str] = []
+        self.offsets = [0]
+        self.digests: list[bytes] = []
+        self.track_digests: list[bytes] = []
+        self.dropped: list[Dropped] = []
+        self.fps: float | None = None
+        self._tracks: tuple[str, ...] = ()
+        self._datasets: dict[str, h5py.Dataset] = {}
+        self._begun: dict[str, np.ndarray] = {}  # rows of a chunk that is not full yet
+
+    def add(self, clip: Clip) -> None:
+        """Append one clip; all clips of a shard have one frame size and the same tracks."""
+        if not self.ids:
+            self._start(clip)
+        height, width = clip.frames.shape[1:3]
+        if (height, width) != self.size:
+            raise VbenchError(
+                f"clip {clip.id} is {width}x{height}, the clips before it are {self.size[1]}x{self.size[0]}; "
+                "a store holds one size, so resize them (--size WIDTHxHEIGHT)"
+            )
+        if tuple(sorted(clip.tracks)) != self._tracks:
+            raise VbenchError(
+                f"clip {clip.id} has the tracks {sorted(clip.tracks)}, the clips before it {list(self._tracks)}"
+            )
+        self.ids.append(clip.id)
+        self.offsets.append(self.offsets[-1] + len(clip))
+        self.digests.append(clip_sha256(clip.id, self._write_pictures("", clip.frames)))
+        self.track_digests.append(tracks_sha256(clip))
+        for name, track in clip.tracks.items():
+            if name == "masks":
+                self._write_pictures("masks_", track)
+            else:
+                self._append(name, track)
+
+    def _start(self, clip: Clip) -> None:
+        self.size = clip.frames.shape[1:3]
+        self.fps = clip.fps
+        self._tracks = tuple(sorted(clip.tracks))
+        if self.encoding is None:
+            self.encoding = "raw" if self.size[0] * self.size[1] <= RAW_PIXELS else "png"
+
+    def _write_pictures(self, prefix: str, pictures: np.ndarray) -> np.ndarray:
+        """Append frames or masks in the store's encoding; return what a reader will see."""
+        if self.encoding == "raw":
+            self._append_chunks("frames" if not prefix else "masks", pictures)
+            return pictures
+        encoding = self.encoding if not prefix else "png"  # a mask is data: never lossy
+        blobs = [_encode(picture, encoding) for picture in pictures]
+        offsets = np.cumsum([len(blob) for blob in blobs], dtype=np.int64)
+        if f"{prefix}blob" in self.file:
+            offsets += self.file[f"{prefix}frame_offsets"][-1]
+        else:
+            offsets = np.concatenate([[0], offsets])
+        self._append(f"{prefix}blob", np.frombuffer(b"".join(blobs), np.uint8))
+        self._append(f"{prefix}frame_offsets", offsets)
+        return np.stack([_decode(blob) for blob in blobs]) if encoding == "jpeg95" else pictures
+
+    def _append(self, name: str, values: np.ndarray) -> None:
+        data = self._dataset(name, values, max(1, (64 << 10) // max(1, values[:1].nbytes)))
+        data.resize(len(data) + len(values), axis=0)
+        data[-len(values) :] = values
+
+    def _append_chunks(self, name: str, values: np.ndarray) -> None:
+        """Append rows in whole chunks, past HDF5's cache, which copies everything once more."""
+        begun = self._begun.get(name, values[:0])
+        taken = -len(begun) % CHUNK
+        if taken:
+            begun = np.concatenate([begun, values[:taken]])
+        if 0 < len(begun) < CHUNK:
+            self._begun[name] = begun
+            return
+        end = taken + (len(values) - taken) // CHUNK * CHUNK
+        whole = [values[at : at + CHUNK] for at in range(taken, end, CHUNK)]
+        self._write_chunks(name, [begun, *whole] if len(begun) else whole, values)
+        self._begun[name] = values[end:].copy()
+
+    def _write_chunks(self, name: str, chunks: list[np.ndarray], like: np.ndarray) -> None:
+        data = self._dataset(name, like, CHUNK)
+        first = len(data)
+        data.resize(first + sum(map(len, chunks)), axis=0)
+        for number, chunk in enumerate(chunks):
+            place = (first + number * CHUNK, *([0] * (data.ndim - 1)))
+            data.id.write_direct_chunk(place, np.ascontiguousarray(chunk))
+
+    def _dataset(self, name: str, like: np.ndarray, chunk: int) -> h5py.Dataset:
+        if name not in self._datasets:
+            rest = like.shape[1:]
+            self._datasets[name] = self.file.create_dataset(
+                name, (0, *rest), like.dtype, maxshape=(None, *rest), chunks=(chunk, *rest)
+            )
+        return self._datasets[name]
+
+    def finish(self, attributes: dict[str, str]) -> None:
+        """Write what is left and the index of what was added."""
+        for name, begun in self._begun.items():
+            if len(begun):
+                filling = np.zeros((CHUNK - len(begun), *begun.shape[1:]), begun.dtype)
+                self._write_chunks(name, [np.concatenate([begun, filling])], begun)
+                self._datasets[name].resize(len(self._datasets[name]) - len(filling), axis=0)
+        ids = [clip_id.encode() for clip_id in self.ids]
+        length = max(map(len, ids), default=1)
+        self.file.create_dataset("clip_id", data=np.array(ids, h5py.string_dtype("utf-8", length)))
+        self.file["clip_offsets"] = np.array(self.offsets, np.int64)
+        self.file["clip_sha256"] = _digest_rows(self.digests)
+        self.file["tracks_sha256"] = _digest_rows(self.track_digests)
+        self.file.attrs.update(
+            attributes,
+            store_version=FORMAT,
+            encoding=self.encoding or "raw",
+            tracks=json.dumps(self._tracks),
+            dropped=json.dumps([[drop.id, drop.reason] for drop in self.dropped]),
+        )
+        if self.ids:
+            self.file.attrs.update(height=self.size[0], width=self.size[1], fps=self.fps or 0.0)
+
+
+def _digest_rows(digests: list[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+
+
+def _encode(picture: np.ndarray, encoding: str) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    if encoding == "png":
+        Image.fromarray(picture).save(buffer, "png", compress_level=3)
+    else:
+        Image.fromarray(picture).save(buffer, "jpeg", quality=95, subsampling="4:4:4")
+    return buffer.getvalue()
+
+
+def _decode(blob: bytes | np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(bytes(blob))))
+
+
+# Building
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a store is made of: enough to make it again, and to tell whether a shard on disk belongs to it."""
+
+    dataset: str
+    variant: str
+    version: int  # of the converter or generator: raised when its output changes
+    work: dict[str, Sequence[Any]]  # split -> work items, one shard each
+    clips: Callable[[Any], Iterable[Clip | Dropped]]  # a work item's clips, in order; importable
+    facts: dict[str, Any]  # options and sources: what decides the content beside the work items
+    card: dict[str, Any]  # licence, citation and the like, for the manifest
+    encoding: str | None = None
+
+    def fingerprint(self, split: str) -> str:
+        """Digest what decides the content of a split."""
+        decides = (FORMAT, self.dataset, self.variant, self.version, self.encoding, self.work[split], self.facts)
+        return hashlib.sha256(repr(decides).encode()).hexdigest()[:16]
+
+
+def store_path(dataset: str, variant: str, version: int, root: str | Path | None = None) -> Path:
+    """Return where the store of this dataset belongs."""
+    return files.home(root) / "stores" / dataset / f"{variant}@{version}"
+
+
+def build(folder: Path, recipe: Recipe, workers: int = 1, strict: bool = False) -> dict[str, Any]:
+    """Make the splits of a recipe and return the manifest; finished splits are left alone, interrupted ones go on.
+
+    Clips that cannot be used are left out and listed; if `strict`, the first of them is an error.
+    """
+    with files.locked(folder):
+        files.sweep(folder)
+        manifest = read_manifest(folder) if (folder / "manifest.json").exists() else _new_manifest(recipe)
+        todo = [split for split in recipe.work if not _is_finished(folder, manifest, recipe, split)]
+        jobs = [
+            _Job(folder / f"{split}-{index:05d}.h5", recipe.clips, item, recipe.fingerprint(split), recipe.encoding)
+            for split in todo
+            for index, item in enumerate(recipe.work[split])
+        ]
+        open_jobs = [job for job in jobs if not _is_whole(job)]
+        done = len(jobs) - len(open_jobs)
+        with progress(f"{recipe.dataset} {recipe.variant}", len(jobs), "shards", done) as advance:
+            for _ in execute.run(_write_shard, open_jobs, workers):
+                advance(1)
+        for split in todo:
+            paths = [job.path for job in jobs if job.path.name.startswith(f"{split}-")]
+            manifest["splits"][split] = {
+                "fingerprint": recipe.fingerprint(split),
+                **_summarise(folder, [_Shard(path) for path in paths]),
+            }
+            dropped = manifest["splits"][split]["dropped"]
+            if strict and dropped:
+                raise VbenchError(
+                    f"{len(dropped)} clips cannot be used, first {dropped[0]['id']}: {dropped[0]['reason']}"
+                )
+        if todo:
+            _write_index(folder, manifest)
+            files.write_json(folder / "manifest.json", manifest)
+        return manifest
+
+
+@dataclass(frozen=True)
+class _Job:
+    path: Path
+    clips: Callable[[Any], Iterable[Clip | Dropped]]
+    item: Any
+    fingerprint: str
+    encoding: str | None
+
+
+def _new_manifest(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "dataset": recipe.dataset,
+        "variant": recipe.variant,
+        "version": recipe.version,
+        **recipe.facts,
+        "card": recipe.card,
+        "made": {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "with": {"vbench-ctl": __version__, "numpy": np.__version__, "h5py": h5py.__version__},
+        },
+        "splits": {},
+    }
+
+
+def _is_finished(folder: Path, manifest: dict[str, Any], recipe: Recipe, split: str) -> bool:
+    made = manifest["splits"].get(split)
+    if made and made["fingerprint"] != recipe.fingerprint(split):
+        raise VbenchError(
+            f"{folder} holds another {split} split of {manifest['dataset']} {manifest['variant']}, made with other options or "
+            "from other files; remove it or choose another --root"
+        )
+    return bool(made)
+
+
+def _is_whole(job: _Job) -> bool:
+    try:
+        with h5py.File(job.path, "r") as file:
+            return file.attrs.get("fingerprint") == job.fingerprint
+    except OSError:
+        return False
+
+
+def _write_shard(job: _Job) -> None:
+    with new_shard(job.path, job.encoding, fingerprint=job.fingerprint) as writer:
+        for clip in job.clips(job.item):
+            if isinstance(clip, Dropped):
+                writer.dropped.append(clip)
+            else:
+                writer.add(clip)
+
+
+def _write_index(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write clips.csv, a table of all clips for people and other programs."""
+    with io.StringIO(newline="") as text:
+        rows = csv.writer(text)
+        rows.writerow(["split", "index", "id", "frames", "shard", "sha256"])
+        seen: dict[str, str] = {}
+        for split, summary in manifest["splits"].items():
+            position = 0
+            for name in summary["shards"]:
+                shard = _Shard(folder / name)
+                for clip_id, frames, digest in zip(shard.ids, np.diff(shard.offsets), shard.digests, strict=True):
+                    if clip_id in seen:
+                        raise VbenchError(f'{folder}: two clips are called "{clip_id}" (in {seen[clip_id]} and {name})')
+                    seen[clip_id] = name
+                    rows.writerow([split, position, clip_id, frames, name, digest.tobytes().hex()])
+                    position += 1
+        files.write_text(folder / "clips.csv", text.getvalue())
+
+
+def _summarise(folder: Path, shards: "list[_Shard]") -> dict[str, Any]:
+    filled = [shard for shard in shards if shard.ids]
+    kinds = {(shard.size, shard.encoding, shard.tracks) for shard in filled}
+    if len(kinds) > 1:
+        (a, b, *_) = sorted(kinds)
+        raise VbenchError(f"{folder}: its clips differ ({_kind(a)} and {_kind(b)}); a store holds one kind, see --size")
+    first = filled[0] if filled else None
+    return {
+        "clips": sum(len(shard.ids) for shard in shards),
+        "frames": int(sum(shard.offsets[-1] for shard in shards)),
+        "height": first.size[0] if first else 0,
+        "width": first.size[1] if first else 0,
+        "fps": first.fps if first else None,
+        "encoding": first.encoding if first else None,
+        "tracks": list(first.tracks) if first else [],
+        "dropped": [drop for shard in shards for drop in shard.dropped],
+        "shards": [shard.path.name for shard in shards],
+        "content_sha256": _chain(shard.digests for shard in shards),
+        "tracks_sha256": _chain(shard.track_digests for shard in shards),
+    }
+
+
+def _kind(kind: tuple[tuple[int, int], str, tuple[str, ...]]) -> str:
+    (height, width), encoding, tracks = kind
+    return f"{width}x{height} {encoding} with {', '.join(tracks) or 'no tracks'}"
+
+
+def _chain(digests: Iterable[np.ndarray]) -> str:
+    """Digest the digests of the clips in their order."""
+    whole = hashlib.sha256()
+    for rows in digests:
+        whole.update(np.ascontiguousarray(rows).data)
+    return whole.hexdigest()
+
+
+# Reading
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read and check a store's manifest."""
+    if not (folder / "manifest.json").is_file():
+        raise VbenchError(f"{folder}: no store there (it has no manifest.json)")
+    manifest = files.read_json(folder / "manifest.json")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise VbenchError(f"{folder}/manifest.json: its format is {found!r}, expected {FORMAT!r}")
+    return manifest
+
+
+def is_store(path: Path) -> bool:
+    """Tell whether a folder is a store."""
+    try:
+        return bool(read_manifest(path))
+    except VbenchError:
+        return False
+
+
+class Store:
+    """One split of a store, read lazily; it may be passed to worker processes, each opens the files for itself."""
+
+    def __init__(self, folder: str | Path, split: str | None = None):
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        splits = self.manifest["splits"]
+        if split is None and len(splits) != 1:
+            raise UsageError(f"{self.folder} has the splits {', '.join(splits)}; say which one")
+        self.split = next(iter(splits)) if split is None else split
+        if self.split not in splits:
+            raise unknown("split", self.split, splits)
+        self.summary = splits[self.split]
+        self._shards = [_Shard(self.folder / name) for name in self.summary["shards"]]
+        self._first = np.cumsum([0, *(len(shard.ids) for shard in self._shards)])
+        self.ids = [clip_id for shard in self._shards for clip_id in shard.ids]
+        self.lengths = np.concatenate([np.diff(shard.offsets) for shard in self._shards])
+        self.size: tuple[int, int] = (self.summary["height"], self.summary["width"])
+        self.fps: float | None = self.summary["fps"]
+        self.tracks: list[str] = self.summary["tracks"]
+        self._index: dict[str, int] | None = None
+        if len(self.ids) != self.summary["clips"]:
+            raise VbenchError(
+                f"{self.folder}: {len(self.ids)} clips in {self.split}, the manifest says {self.summary['clips']}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Clip:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        tracks = {name: self.track(name, index) for name in self.tracks}
+        return Clip(self.ids[index], self.frames(index), self.fps, tracks)
+
+    def index(self, clip_id: str) -> int:
+        """Return the position of a clip in this split."""
+        if self._index is None:
+            self._index = {clip_id: index for index, clip_id in enumerate(self.ids)}
+        if clip_id not in self._index:
+            raise VbenchError(f'{self.folder}: no clip "{clip_id}" in {self.split}')
+        return self._index[clip_id]
+
+    def frames(self, index: int, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        """Return frames start, start+step, ... below stop of one clip: uint8 (T, H, W, 3)."""
+        return self._read("frames", index, start, stop, step)
+
+    def track(self, name: str, index: int, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        """Return the same range of a track."""
+        if name not in self.tracks:
+            raise unknown(f"track in {self.folder}", name, self.tracks)
+        return self._read(name, index, start, stop, step)
+
+    def _read(self, name: str, index: int, start: int, stop: int | None, step: int) -> np.ndarray:
+        length = int(self.lengths[index])
+        stop = length if stop is None else stop
+        if not 0 <= start <= stop <= length or step < 1:
+            raise VbenchError(f"clip {self.ids[index]} has {length} frames, asked for {start} to {stop}")
+        number = int(np.searchsorted(self._first, index, "right")) - 1
+        shard = self._shards[number]
+        base = int(shard.offsets[index - self._first[number]])
+        return shard.read(name, range(base + start, base + stop, step))
+
+    def content_sha256(self) -> str:
+        """Recompute the digest of ids and pixels from what is on disk."""
+        digests = [clip_sha256(clip_id, self.frames(index)) for index, clip_id in enumerate(self.ids)]
+        return _chain([_digest_rows(digests)])
+
+
+class _Shard:
+    """One HDF5 file of a store. Its index is read at once, its pixels when asked for."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            with h5py.File(path, "r") as file:
+                attributes = dict(file.attrs)
+                if attributes.get("store_version") != FORMAT:
+                    raise VbenchError(f"{path}: its format is {attributes.get('store_version')!r}, expected {FORMAT!r}")
+                self.ids = [clip_id.decode() for clip_id in file["clip_id"][:]]
+                self.offsets = file["clip_offsets"][:]
+                self.digests = file["clip_sha256"][:]
+                self.track_digests = file["tracks_sha256"][:]
+        except (OSError, KeyError) as error:
+            raise VbenchError(
+                f"{path}: cut short or not a shard of a store ({error}); remove it and run prepare again"
+            ) from error
+        self.encoding = str(attributes["encoding"])
+        self.tracks: tuple[str, ...] = tuple(json.loads(attributes["tracks"]))
+        self.dropped = [{"id": clip_id, "reason": reason} for clip_id, reason in json.loads(attributes["dropped"])]
+        self.fps = float(attributes.get("fps", 0)) or None
+        self.size = (int(attributes.get("height", 0)), int(attributes.get("width", 0)))
+        self._open: tuple[int, h5py.File, dict[str, _Pieces]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None}
+
+    def read(self, name: str, rows: range) -> np.ndarray:
+        """Return these rows of frames, masks or another track."""
+        if self._open is None or self._open[0] != os.getpid():  # an HDF5 handle does not survive a fork
+            self._open = (os.getpid(), h5py.File(self.path, "r"), {})
+        _, file, pieces = self._open
+        prefix = {"frames": "", "masks": "masks_"}.get(name)
+        try:
+            if prefix is not None and self.encoding != "raw":
+                offsets = file[f"{prefix}frame_offsets"][rows.start : rows.stop + 1]
+                blob = file[f"{prefix}blob"][offsets[0] : offsets[-1]] if len(rows) else b""
+                cuts = (offsets - offsets[0])[:: rows.step] if rows.step > 1 else offsets - offsets[0]
+                ends = (offsets - offsets[0])[1 :: rows.step]
+                pictures = [_decode(blob[a:b]) for a, b in zip(cuts, ends, strict=False)]
+                return (
+                    np.stack(pictures)
+                    if pictures
+                    else np.empty((0, *self.size, *([3] if name == "frames" else [])), np.uint8)
+                )
+            if name not in pieces:
+                pieces[name] = _Pieces(file[name])
+            return pieces[name].read(rows)
+        except (OSError, KeyError, ValueError) as error:
+            raise VbenchError(
+                f"{self.path}: {name} cannot be read ({error}); remove it and run prepare again"
+            ) from error
+
+
+class _Pieces:
+    """Rows of one HDF5 dataset, read through the chunks' places in the file: no chunk is copied twice."""
+
+    def __init__(self, data: h5py.Dataset):
+        self.data = data
+        self.shape, self.dtype = data.shape, data.dtype
+        self.map: np.ndarray | None = None
+        if data.chunks is None or data.id.get_create_plist().get_nfilters() or data.file.driver != "sec2":
+            return
+        self.chunk = data.chunks[0]
+        self.row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        self.starts = np.zeros(-(-self.shape[0] // self.chunk), np.int64)
+
+        def place(info: Any) -> None:
+            self.starts[info.chunk_offset[0] // self.chunk] = info.byte_offset
+
+        data.id.chunk_iter(place)
+        if (self.starts > 0).all() and data.chunks[1:] == self.shape[1:] and len(self.starts):
+            self.map = np.memmap(data.file.filename, np.uint8, "r")
+            if self.starts.max() + self.chunk * self.row_bytes > len(self.map):
+                raise OSError("the file is cut short")
+
+    def read(self, rows: range) -> np.ndarray:
+        if self.map is None:
+            return self.data[rows.start : rows.stop : rows.step]
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        flat = out.reshape(len(rows), -1).view(np.uint8) if len(rows) else out
+        position = 0
+        while position < len(rows):
+            piece, offset = divmod(rows[position], self.chunk)
+            count = min(self.chunk - offset, len(rows) - position) if rows.step == 1 else 1
+            begin = int(self.starts[piece]) + offset * self.row_bytes
+            flat[position : position + count] = self.map[begin : begin + count * self.row_bytes].reshape(count, -1)
+            position += count
+        return out
