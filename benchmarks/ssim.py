@@ -66,10 +66,10 @@ def main() -> None:
             seconds[name].append(spent)
     ours = median(seconds["vbench-ctl"])
     print(f"SSIM of {CLIPS} clips {FRAMES}x{SIZE}x{SIZE}x3, median of {RUNS} runs")
-    for name, spent in seconds.items():
+    for name, runs in seconds.items():
         difference = np.abs(scores[name] - scores["vbench-ctl"]).max()
         print(
-            f"{name:14} {median(spent):7.3f} CPU s  {median(spent) / ours:5.2f} x ours  max difference {difference:.1e}"
+            f"{name:14} {median(runs):7.3f} CPU s  {median(runs) / ours:5.2f} x ours  max difference {difference:.1e}"
         )
 
 

@@ -696,8 +696,8 @@ def test_arguments_that_mean_nothing_here(tmp_path):
     assert "crf" in error_of(video.write, tmp_path / "clip.mkv", smooth(), crf=20)
     assert "at most 50" in error_of(video.write, tmp_path / "clip.gif", smooth(), fps=60)
     (tmp_path / "file").write_text("in the way")
-    assert "cannot be written" in error_of(video.write, tmp_path / "file" / "clip.mp4", smooth())
-    assert "cannot be written" in error_of(video.write, tmp_path / f"{'x' * 300}.mp4", smooth())
+    assert "a file is in the way" in error_of(video.write, tmp_path / "file" / "clip.mp4", smooth())
+    assert "too long" in error_of(video.write, tmp_path / f"{'x' * 300}.mp4", smooth())
 
 
 # Finding

@@ -31,7 +31,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` (file or folder) which becomes `path` on success and is removed on failure."""
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # the suffix stays: writers go by it
+        # The suffix stays, since writers go by it.
+        part = path.absolute().with_name(f".{path.stem}.{os.getpid()}.part{path.suffix.lower()}")
         _remove(part)
         try:
             yield part
@@ -55,6 +56,8 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             raise VbenchError(f"{path}: no permission to write there; choose another place") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise VbenchError(f"{path}: that name is too long for this file system; choose a shorter one") from error
         if isinstance(error, NotADirectoryError | FileExistsError):
             raise VbenchError(f"{path}: a file is in the way of a folder; move it or choose another place") from error
         raise
@@ -67,12 +70,13 @@ def locked(folder: Path) -> Iterator[None]:
 
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".lock", "a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise VbenchError(f"{folder}: another vbench-ctl is writing there; wait for it to end") from None
-            yield
+        handle = open(folder / ".lock", "a")  # noqa: SIM115  # closed below, where its errors are not about writing
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise VbenchError(f"{folder}: another vbench-ctl is writing there; wait for it to end") from None
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -228,9 +228,8 @@ def _id(root: Path, path: Path) -> str:
 
 
 def _size_bytes(path: Path) -> int:
-    return (
-        sum(file.stat().st_size for file in path.iterdir() if file.is_file()) if path.is_dir() else path.stat().st_size
-    )
+    """Return the bytes of a file or of the files directly in a folder; a link to nowhere has none."""
+    return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file())
 
 
 # Videos and folders of frames
@@ -269,17 +268,18 @@ def _pvg_tracks(folder: Path, _: Source, frames: int) -> dict[str, np.ndarray]:
     if metadata is not None:
         states = [entry.get("state") if isinstance(entry, dict) else None for entry in metadata]
         labels["state"] = states
-    tracks = {name: _track(folder / f"{name}.pkl", entries, frames) for name, entries in labels.items()}
+    found = {name: _track(folder / f"{name}.pkl", entries, frames) for name, entries in labels.items()}
     known = _pickled(folder / "glactions.pkl")
     for name, key in GLACTIONS.items() if known is not None else ():
         if not isinstance(known, dict) or key not in known:
             raise VbenchError(f'{folder}/glactions.pkl: has no "{key}", expected {", ".join(GLACTIONS.values())}')
-        tracks[name] = _track(folder / "glactions.pkl", known[key], frames)
-    if known is not None and np.array_equal(tracks["actions"], tracks["global_action"]):
+        found[name] = _track(folder / "glactions.pkl", known[key], frames)
+    tracks = {name: track for name, track in found.items() if track is not None}
+    if {"actions", "global_action"} <= tracks.keys() and np.array_equal(tracks["actions"], tracks["global_action"]):
         del tracks["actions"]  # W-Sprites repeats its global actions there
     if (folder / "masks").is_dir():
         tracks["masks"] = video.read(folder / "masks").frames[..., 0]  # grey, so the channels are equal
-    return {name: track for name, track in tracks.items() if track is not None}
+    return tracks
 
 
 def _pickled(path: Path) -> Any:

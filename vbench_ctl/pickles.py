@@ -7,11 +7,10 @@ state it writes outside its memory.
 
 import io
 import pickle
-import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,7 +25,6 @@ def load(source: Path | bytes) -> Any:
     name = "pickle" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else source.read_bytes()
-        _refuse_sparse_memo(data)
         # latin1 is what NumPy's bytes need when Python 2 wrote them
         return _plain(_Reader(io.BytesIO(data), encoding="latin1").load(), {})[0]
     except _Refused as error:
@@ -42,8 +40,14 @@ class _Refused(Exception):
     """What a pickle holds beyond plain data."""
 
 
-class _Reader(pickle.Unpickler):
-    """Looks names up in the table below and nowhere else."""
+class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """Looks names up in the table below and nowhere else.
+
+    It is the reader in Python: the one in C makes room for as many memo entries as a pickle claims to have.
+    """
+
+    # reading a bytearray as bytes makes no room either for what is only claimed
+    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8}  # type: ignore[attr-defined]
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _NAMES:
@@ -52,13 +56,6 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Refused("a reference to something outside it")
-
-
-def _refuse_sparse_memo(data: bytes) -> None:
-    """Stop before the unpickler makes room for memo entries that no pickle of this length can fill."""
-    for opcode, argument, _ in pickletools.genops(data):
-        if "PUT" in opcode.name and argument > len(data):
-            raise ValueError(f"it claims {argument} memo entries")
 
 
 def _plain(value: Any, done: dict[int, tuple[Any, int]]) -> tuple[Any, int]:
@@ -122,7 +119,7 @@ def _dtype(code: Any, *_: Any) -> _Dtype:
     return _Dtype(code)
 
 
-def _filled(data: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarray:
+def _filled(data: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
     if not isinstance(dtype, _Dtype):
         raise _Refused("a numpy array without a type")
     values = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype.code)

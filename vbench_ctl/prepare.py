@@ -19,7 +19,12 @@ class Plan(NamedTuple):
     folder: Path
     recipe: store.Recipe
     clips: dict[str, int]  # expected per split
-    size_bytes: int
+    size_bytes: dict[str, int]
+
+    def missing(self) -> list[str]:
+        """Return the splits that the store does not have yet."""
+        made = store.read_manifest(self.folder)["splits"] if store.is_store(self.folder) else {}
+        return [split for split in self.clips if split not in made]
 
 
 def plan(
@@ -53,7 +58,7 @@ def plan(
         store.store_path(name, variant, leaf.VERSION, root),
         recipe,
         {split: clips for split, (clips, _) in estimates.items()},
-        sum(size for _, size in estimates.values()),
+        {split: size for split, (_, size) in estimates.items()},
     )
 
 
@@ -61,11 +66,13 @@ def make(plan: Plan, workers: int = 1) -> dict[str, Any]:
     """Write the planned store and return its manifest."""
     with files.explained(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
-    made = sum(path.stat().st_size for path in plan.folder.glob("*.h5"))
+    missing = plan.missing()
+    made = sum(path.stat().st_size for split in missing for path in plan.folder.glob(f"{split}-*.h5"))
+    needed = sum(plan.size_bytes[split] for split in missing) - made
     free = shutil.disk_usage(plan.folder).free
-    if plan.size_bytes - made > free:
+    if needed > free:
         raise VbenchError(
-            f"{plan.folder}: {plan.size_bytes / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free; "
+            f"{plan.folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free; "
             "free some space, choose another --root, or take fewer clips (--limit, --split)"
         )
     return store.build(plan.folder, plan.recipe, workers)

@@ -12,8 +12,8 @@ _EVERY_SECONDS = 10
 def progress(label: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Yield a function that is told how many more units are done."""
     if sys.stderr.isatty():
-        with _bar(label, total, unit, done) as advance:
-            yield advance
+        with _bar(label, total, unit, done) as advance_bar:
+            yield advance_bar
         return
     start = said = time.monotonic()
     first = done

@@ -9,45 +9,70 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import field
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
 from vbench_ctl.errors import VbenchError, unknown
 
+GROUP = "vbench_ctl"
 # A generated dataset is used like a downloaded one, so both folders hold datasets.
 FOLDERS = {"datasets": ("datasets", "generators"), "baselines": ("baselines",), "metrics": ("metrics",)}
+CONTRACTS = {
+    "datasets": ("VERSION", "SPLITS", "Options", "variant", "facts", "shards", "estimate", "clips"),
+    "baselines": ("TITLE", "CONTROL", "generate"),
+    "metrics": ("TITLE", "DIRECTION", "UNIT", "NEEDS", "VERSION", "VARIANTS", "values", "signature"),
+}
 
 
 def names(kind: str) -> list[str]:
     """Return the names of all leaves of a kind, sorted."""
-    return sorted(set(_ours(kind)) | set(_theirs(kind)))
+    return sorted(_ours(kind).keys() | _theirs(kind).keys())
 
 
 def load(kind: str, name: str) -> ModuleType:
     """Import one leaf; an unknown name raises with the nearest one."""
-    ours, theirs = _ours(kind), _theirs(kind)
-    if name in ours and name in theirs:
-        raise VbenchError(
-            f'{kind[:-1]} "{name}" is in vbench-ctl and in {theirs[name].value}; uninstall or rename that one'
-        )
-    if name in ours:
-        return importlib.import_module(ours[name])
-    if name not in theirs:
+    ours, theirs = _ours(kind), _theirs(kind).get(name, ())
+    places = ["vbench-ctl"] * (name in ours) + [_place(point) for point in theirs]
+    if not places:
         raise unknown(kind[:-1], name, names(kind))
-    try:
-        return theirs[name].load()
-    except Exception as error:  # a plugin may fail in any way; its name is what the user needs
-        raise VbenchError(f'{kind[:-1]} "{name}" from {theirs[name].value} does not load: {error!r}') from error
+    if len(places) > 1:
+        raise VbenchError(f'{kind[:-1]} "{name}" is in {" and in ".join(places)}; uninstall or rename one of them')
+    return importlib.import_module(ours[name]) if name in ours else _load_theirs(kind, name, theirs[0])
 
 
 def origin(kind: str, name: str) -> str:
     """Say which distribution a leaf comes from."""
-    theirs = _theirs(kind)
-    dist = theirs[name].dist if name in theirs else None
-    return f"{dist.name} {dist.version}" if dist else "vbench-ctl"
+    return " and ".join(_place(point) for point in _theirs(kind).get(name, ())) or "vbench-ctl"
 
 
+def plugins() -> list[EntryPoint]:
+    """Return everything that third parties registered, whether it fits or not."""
+    return sorted(entry_points(group=GROUP), key=lambda point: point.name)
+
+
+def _load_theirs(kind: str, name: str, point: EntryPoint) -> ModuleType:
+    what = f'{kind[:-1]} "{name}" of {_place(point)}'
+    try:
+        leaf = point.load()
+    except Exception as error:  # a plugin may fail in any way; its name is what the user needs
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise VbenchError(f"{what} does not load ({reason}); mend or uninstall it") from error
+    if kind == "metrics" and "-" in name:
+        raise VbenchError(f"{what}: a dash in a metric's name starts its variant; rename the entry point")
+    missing = [word for word in CONTRACTS[kind] if not hasattr(leaf, word)]
+    if missing:
+        raise VbenchError(f"{what} lacks {', '.join(missing)}; docs/extending.md says what a {kind[:-1]} defines")
+    return leaf
+
+
+def _place(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+# What is installed does not change while a program runs, and looking through all distributions takes a while.
+@cache
 def _ours(kind: str) -> dict[str, str]:
     found = {}
     for folder in FOLDERS[kind]:
@@ -58,9 +83,14 @@ def _ours(kind: str) -> dict[str, str]:
     return found
 
 
-def _theirs(kind: str) -> dict[str, EntryPoint]:
-    points = entry_points(group="vbench_ctl")
-    return {p.name.removeprefix(f"{kind}."): p for p in points if p.name.startswith(f"{kind}.")}
+@cache
+def _theirs(kind: str) -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for point in plugins():
+        group, _, name = point.name.partition(".")
+        if group == kind:
+            found.setdefault(name, []).append(point)
+    return found
 
 
 def option(default: Any, help: str, choices: Sequence[str] = ()) -> Any:

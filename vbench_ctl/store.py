@@ -61,10 +61,39 @@ def tracks_sha256(clip: Clip) -> bytes:
 @contextmanager
 def new_shard(path: Path, encoding: str | None = None, **attributes: str) -> "Iterator[ShardWriter]":
     """Yield a writer of clips; the HDF5 file appears under its name when it is whole."""
-    with files.atomic(path) as part, h5py.File(part, "w", libver="v110") as file:
-        writer = ShardWriter(file, encoding)
-        yield writer
-        writer.finish(attributes)
+    with files.atomic(path) as part, _ShardFile(part, "w+") as disk:
+        try:
+            with h5py.File(disk, "w", libver="v110") as file:
+                writer = ShardWriter(file, encoding)
+                yield writer
+                writer.finish(attributes)
+        finally:
+            disk.settle()
+
+
+class _ShardFile(io.FileIO):
+    """A file that tells only at the end that the disk was full: HDF5 crashes when it cannot write."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if not self.failure:
+            try:
+                return super().write(data)
+            except OSError as failure:
+                self.failure = failure
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        return (size or 0) if self.failure else super().truncate(size)
+
+    def settle(self) -> None:
+        """Bring it to the disk and out of memory: a large store would push everything else out of the cache."""
+        if self.failure:
+            raise self.failure
+        os.fsync(self.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class ShardWriter:
@@ -80,6 +109,7 @@ class ShardWriter:
         self.fps: float | None = None
         self._tracks: tuple[str, ...] = ()
         self._datasets: dict[str, h5py.Dataset] = {}
+        self._small: dict[str, list[np.ndarray]] = {}  # what is written at the end
         self._begun: dict[str, np.ndarray] = {}  # rows of a chunk that is not full yet
 
     def add(self, clip: Clip) -> None:
@@ -104,7 +134,7 @@ class ShardWriter:
             if name == "masks":
                 self._write_pictures("masks_", track)
             else:
-                self._append(name, track)
+                self._small.setdefault(name, []).append(track)
 
     def _start(self, clip: Clip) -> None:
         self.size = clip.frames.shape[1:3]
@@ -118,19 +148,16 @@ class ShardWriter:
         if self.encoding == "raw":
             self._append_chunks("frames" if not prefix else "masks", pictures)
             return pictures
-        encoding = self.encoding if not prefix else "png"  # a mask is data: never lossy
+        encoding = "png" if prefix else str(self.encoding)  # a mask is data: never lossy
         blobs = [_encode(picture, encoding) for picture in pictures]
-        offsets = np.cumsum([len(blob) for blob in blobs], dtype=np.int64)
-        if f"{prefix}blob" in self.file:
-            offsets += self.file[f"{prefix}frame_offsets"][-1]
-        else:
-            offsets = np.concatenate([[0], offsets])
-        self._append(f"{prefix}blob", np.frombuffer(b"".join(blobs), np.uint8))
-        self._append(f"{prefix}frame_offsets", offsets)
+        begin = len(self._datasets[f"{prefix}blob"]) if f"{prefix}blob" in self._datasets else 0
+        offsets = begin + np.cumsum([0, *map(len, blobs)])[1 if begin else 0 :]
+        self._append(f"{prefix}blob", np.frombuffer(b"".join(blobs), np.uint8), 64 << 10)
+        self._small.setdefault(f"{prefix}frame_offsets", []).append(offsets)
         return np.stack([_decode(blob) for blob in blobs]) if encoding == "jpeg95" else pictures
 
-    def _append(self, name: str, values: np.ndarray) -> None:
-        data = self._dataset(name, values, max(1, (64 << 10) // max(1, values[:1].nbytes)))
+    def _append(self, name: str, values: np.ndarray, chunk: int) -> None:
+        data = self._dataset(name, values, chunk)
         data.resize(len(data) + len(values), axis=0)
         data[-len(values) :] = values
 
@@ -171,6 +198,8 @@ class ShardWriter:
                 filling = np.zeros((CHUNK - len(begun), *begun.shape[1:]), begun.dtype)
                 self._write_chunks(name, [np.concatenate([begun, filling])], begun)
                 self._datasets[name].resize(len(self._datasets[name]) - len(filling), axis=0)
+        for name, parts in self._small.items():
+            self.file[name] = np.concatenate(parts)
         ids = [clip_id.encode() for clip_id in self.ids]
         length = max(map(len, ids), default=1)
         self.file.create_dataset("clip_id", data=np.array(ids, h5py.string_dtype("utf-8", length)))
@@ -253,7 +282,7 @@ def build(folder: Path, recipe: Recipe, workers: int = 1, strict: bool = False) 
         open_jobs = [job for job in jobs if not _is_whole(job)]
         done = len(jobs) - len(open_jobs)
         with progress(f"{recipe.dataset} {recipe.variant}", len(jobs), "shards", done) as advance:
-            for _ in execute.run(_write_shard, open_jobs, workers):
+            for _ in execute.run(_run_job, open_jobs, workers):
                 advance(1)
         for split in todo:
             paths = [job.path for job in jobs if job.path.name.startswith(f"{split}-")]
@@ -315,9 +344,20 @@ def _is_whole(job: _Job) -> bool:
         return False
 
 
-def _write_shard(job: _Job) -> None:
-    with new_shard(job.path, job.encoding, fingerprint=job.fingerprint) as writer:
-        for clip in job.clips(job.item):
+def _run_job(job: _Job) -> None:
+    write_shard(job.path, job.clips, job.item, job.encoding, job.fingerprint)
+
+
+def write_shard(
+    path: Path,
+    clips: Callable[[Any], Iterable[Clip | Dropped]],
+    item: Any,
+    encoding: str | None = None,
+    fingerprint: str = "",
+) -> None:
+    """Write the clips of one work item into one file."""
+    with new_shard(path, encoding, fingerprint=fingerprint) as writer:
+        for clip in clips(item):
             if isinstance(clip, Dropped):
                 writer.dropped.append(clip)
             else:
@@ -495,70 +535,38 @@ class _Shard:
         self.dropped = [{"id": clip_id, "reason": reason} for clip_id, reason in json.loads(attributes["dropped"])]
         self.fps = float(attributes.get("fps", 0)) or None
         self.size = (int(attributes.get("height", 0)), int(attributes.get("width", 0)))
-        self._open: tuple[int, h5py.File, dict[str, _Pieces]] | None = None
+        self._open: tuple[int, h5py.File, dict[str, h5py.Dataset]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
 
     def read(self, name: str, rows: range) -> np.ndarray:
         """Return these rows of frames, masks or another track."""
-        if self._open is None or self._open[0] != os.getpid():  # an HDF5 handle does not survive a fork
-            self._open = (os.getpid(), h5py.File(self.path, "r"), {})
-        _, file, pieces = self._open
         prefix = {"frames": "", "masks": "masks_"}.get(name)
         try:
-            if prefix is not None and self.encoding != "raw":
-                offsets = file[f"{prefix}frame_offsets"][rows.start : rows.stop + 1]
-                blob = file[f"{prefix}blob"][offsets[0] : offsets[-1]] if len(rows) else b""
-                cuts = (offsets - offsets[0])[:: rows.step] if rows.step > 1 else offsets - offsets[0]
-                ends = (offsets - offsets[0])[1 :: rows.step]
-                pictures = [_decode(blob[a:b]) for a, b in zip(cuts, ends, strict=False)]
-                return (
-                    np.stack(pictures)
-                    if pictures
-                    else np.empty((0, *self.size, *([3] if name == "frames" else [])), np.uint8)
-                )
-            if name not in pieces:
-                pieces[name] = _Pieces(file[name])
-            return pieces[name].read(rows)
+            if prefix is None or self.encoding == "raw":
+                return self._dataset(name)[rows.start : rows.stop : rows.step]
+            return self._pictures(prefix, rows)
         except (OSError, KeyError, ValueError) as error:
             raise VbenchError(
                 f"{self.path}: {name} cannot be read ({error}); remove it and run prepare again"
             ) from error
 
-
-class _Pieces:
-    """Rows of one HDF5 dataset, read through the chunks' places in the file: no chunk is copied twice."""
-
-    def __init__(self, data: h5py.Dataset):
-        self.data = data
-        self.shape, self.dtype = data.shape, data.dtype
-        self.map: np.ndarray | None = None
-        if data.chunks is None or data.id.get_create_plist().get_nfilters() or data.file.driver != "sec2":
-            return
-        self.chunk = data.chunks[0]
-        self.row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        self.starts = np.zeros(-(-self.shape[0] // self.chunk), np.int64)
-
-        def place(info: Any) -> None:
-            self.starts[info.chunk_offset[0] // self.chunk] = info.byte_offset
-
-        data.id.chunk_iter(place)
-        if (self.starts > 0).all() and data.chunks[1:] == self.shape[1:] and len(self.starts):
-            self.map = np.memmap(data.file.filename, np.uint8, "r")
-            if self.starts.max() + self.chunk * self.row_bytes > len(self.map):
-                raise OSError("the file is cut short")
-
-    def read(self, rows: range) -> np.ndarray:
-        if self.map is None:
-            return self.data[rows.start : rows.stop : rows.step]
-        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        flat = out.reshape(len(rows), -1).view(np.uint8) if len(rows) else out
-        position = 0
-        while position < len(rows):
-            piece, offset = divmod(rows[position], self.chunk)
-            count = min(self.chunk - offset, len(rows) - position) if rows.step == 1 else 1
-            begin = int(self.starts[piece]) + offset * self.row_bytes
-            flat[position : position + count] = self.map[begin : begin + count * self.row_bytes].reshape(count, -1)
-            position += count
+    def _pictures(self, prefix: str, rows: range) -> np.ndarray:
+        out = np.empty((len(rows), *self.size, *(() if prefix else (3,))), np.uint8)
+        if len(rows):
+            offsets = self._dataset(f"{prefix}frame_offsets")[rows.start : rows.stop + 1]
+            blob = self._dataset(f"{prefix}blob")[offsets[0] : offsets[-1]]
+            for at, row in enumerate(rows):
+                begin, end = offsets[row - rows.start : row - rows.start + 2] - offsets[0]
+                out[at] = _decode(blob[begin:end])
         return out
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        """Open a dataset once per process: an HDF5 handle does not survive a fork."""
+        if self._open is None or self._open[0] != os.getpid():
+            self._open = (os.getpid(), h5py.File(self.path, "r"), {})
+        _, file, datasets = self._open
+        if name not in datasets:
+            datasets[name] = file[name]
+        return datasets[name]

@@ -5,7 +5,6 @@ follow the file's own tags; a file without tags is BT.601 with limited range, as
 """
 
 import re
-import shutil
 import struct
 import unicodedata
 import zipfile
@@ -18,7 +17,6 @@ from functools import lru_cache
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import av
 import h5py
@@ -28,6 +26,7 @@ from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
+from vbench_ctl import files
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
 
@@ -617,23 +616,12 @@ def _checked(path: Path, given: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 @contextmanager
 def _placed(path: Path) -> Iterator[Path]:
     """Give a temporary place beside `path`, moved there on success and removed on failure."""
-    temporary = path.absolute().with_name(f".{uuid4().hex}{path.suffix.lower()}")
-    try:
+    with files.atomic(path) as temporary:
         _refuse_to_replace(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
-        temporary.replace(path)
-    except (OSError, av.error.FFmpegError) as error:
-        raise VbenchError(
-            f"{path}: cannot be written ({error.strerror or error}); check place, space and size"
-        ) from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        elif temporary.exists():
-            temporary.unlink()
+        try:
+            yield temporary
+        except av.error.FFmpegError as error:
+            raise OSError(error.errno, error.strerror) from error
 
 
 def _refuse_to_replace(path: Path) -> None:

@@ -215,23 +215,30 @@ def _sheet(attributes: tuple[int, int, int, int], size: int, art_dir: str) -> li
     """Return a character's cells by local action and phase."""
     if art_dir:
         colours, solid, masks = lpc.sprites(attributes, Path(art_dir))
+        holes = np.where(solid, np.uint8(0), np.uint8(255))
     else:
         pixels = art.character(attributes, size)
         colours = pixels[..., :3]
         masks = np.where(pixels[..., 3] > 127, np.uint8(255), np.uint8(0))
-        solid = np.repeat(masks[..., None] > 0, 3, axis=-1)
+        holes = np.repeat(~masks[..., None], 3, axis=-1)
+    colours = colours & ~holes
+    tops, bottoms = _extent(masks.any(axis=-1))
+    lefts, rights = _extent(masks.any(axis=-2))
     return [
-        [_cut(*cell) for cell in zip(colours[action], solid[action], masks[action], strict=True)]
-        for action in range(len(colours))
+        [_cut(colours[at], holes[at], masks[at], (tops[at], bottoms[at], lefts[at], rights[at])) for at in row]
+        for row in ([(action, phase) for phase in range(walk.PHASES)] for action in range(len(masks)))
     ]
 
 
-def _cut(colours: np.ndarray, solid: np.ndarray, mask: np.ndarray) -> Cell:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    hole = np.where(solid, np.uint8(0), np.uint8(255))
-    parts = (np.ascontiguousarray(part[box]) for part in (colours & ~hole, hole, mask))
-    return Cell(int(rows[0]), int(columns[0]), *parts)
+def _extent(occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first occupied place along the last axis and the one after the last."""
+    return occupied.argmax(axis=-1), occupied.shape[-1] - occupied[..., ::-1].argmax(axis=-1)
+
+
+def _cut(colours: np.ndarray, hole: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int]) -> Cell:
+    top, bottom, left, right = map(int, box)
+    inside = slice(top, bottom), slice(left, right)
+    return Cell(top, left, colours[inside], hole[inside], mask[inside])
 
 
 class Backdrop:
@@ -331,7 +338,7 @@ def _truth(
     starts = np.array([[canvas.pixels(show.walk.start)] for show in performances])
     grid = np.array([window.start, *window.places], np.float64)
     drift = np.diff(grid, axis=0)
-    tracks = {
+    tracks: dict[str, np.ndarray] = {
         "global_action": np.array([[walk.GLOBAL[d] for d in show.walk.directions] for show in performances], np.int8),
         "local_action": np.array([show.actions for show in performances], np.int8),
         "shift_fg": (np.diff(native, axis=1) * 2 / np.maximum(canvas.domain, 1)).astype(np.float32),

@@ -11,20 +11,38 @@ from typing import NamedTuple
 import numpy as np
 
 from vbench_ctl.errors import UsageError
+from vbench_ctl.generators.wsprites.poses import ACTIONS, SPELL, SWORD, VIEWS, Pose, columns, pose
+from vbench_ctl.generators.wsprites.shapes import (
+    FRAMES,
+    INK,
+    Canvas,
+    Colour,
+    Point,
+    Shape,
+    band,
+    circle,
+    ellipse,
+    extent,
+    joined,
+    limb,
+    panel,
+    star,
+    stripes,
+    within,
+    without,
+    zigzag,
+)
 
 ATTRIBUTES = ("body", "bottomwear", "topwear", "hair")
 VARIANTS = 6
-ACTIONS, VIEWS = ("walk", "spellcast", "slash"), ("front", "left")  # the right view mirrors the left one
 ANIMATIONS = tuple(f"{action} {view}" for action in ACTIONS for view in (*VIEWS, "right"))
-FRAMES = 8
 
 # Colours
 
-Colour = tuple[int, int, int]
-INK, WHITE, IVORY, LIPS = (40, 26, 46), (250, 248, 240), (250, 230, 196), (132, 52, 56)
+WHITE, IVORY, LIPS = (250, 248, 240), (250, 230, 196), (132, 52, 56)
 BLUE, CRIMSON, WINE, KHAKI, PINK = (72, 106, 184), (214, 62, 84), (146, 32, 66), (206, 176, 112), (244, 160, 188)
 ROSE, MUSTARD, NIGHT = (196, 92, 140), (240, 180, 62), (58, 50, 76)
-GREEN, RED, STEEL, IRON, PURPLE = (92, 172, 90), (224, 68, 72), (198, 210, 226), (112, 122, 148), (132, 88, 186)
+GREEN, RED, STEEL, IRON, PURPLE = (92, 172, 90), (224, 68, 72), (198, 210, 226), (112, 122, 148), (106, 84, 178)
 LINEN, LEATHER, TEAL, BOOT, BOLT = (242, 234, 214), (150, 94, 56), (32, 154, 156), (122, 76, 48), (232, 120, 84)
 BROWN, BLOND, FLAME, RAVEN, SILVER = (128, 80, 46), (246, 208, 96), (226, 74, 54), (56, 50, 72), (236, 236, 244)
 INDIGO, AQUA, CORAL, GOLD, SAND = (76, 84, 182), (60, 190, 184), (246, 104, 104), (242, 194, 74), (248, 216, 120)
@@ -47,389 +65,9 @@ SKINS = (
     Skin((140, 88, 58), (150, 92, 40), (170, 88, 68), "human"),
     Skin((134, 184, 88), (168, 62, 30), (104, 158, 70), "orc"),
     Skin((164, 186, 204), (64, 240, 250), (240, 190, 90), "robot"),
-    Skin((186, 144, 220), (240, 186, 30), (226, 112, 184), "imp"),
+    Skin((216, 146, 200), (240, 186, 30), (232, 104, 160), "imp"),
 )
 EAR_TIPS = {"elf": (6.8, -3.6), "orc": (5.4, -1.0), "imp": (4.6, -3.6)}  # from the root of the ear, outwards
-
-# Poses: one row per frame; limb 0 is the one on the image's left (front view) or the far one (left view)
-
-# lean, bob, sway of cloth and hair, then x and y of hand 0, hand 1, foot 0, foot 1
-STRIDE = {
-    "front": (  # contact, down, pass, up: the other half is this one mirrored
-        (0.0, 0.8, 0.9, 21.2, 41.8, 42.2, 45.8, 27.8, 59.6, 36.2, 56.6),
-        (-0.5, 1.1, 0.4, 21.2, 42.4, 42.4, 45.4, 27.8, 59.5, 36.3, 55.6),
-        (-0.8, -0.4, -0.4, 21.2, 44.2, 43.0, 44.2, 28.0, 58.6, 36.6, 55.6),
-        (-0.5, -0.9, -0.9, 21.4, 45.2, 43.0, 42.8, 28.0, 57.8, 36.4, 57.4),
-    ),
-    "left": (  # contact, down, pass, up: the other half is this one with the limbs exchanged
-        (-0.6, 0.8, 1.4, 24.0, 42.2, 41.4, 41.8, 40.2, 57.0, 23.4, 58.6),
-        (-0.6, 1.1, 0.6, 25.4, 43.4, 40.0, 42.8, 39.8, 55.2, 26.4, 59.0),
-        (-0.4, -0.4, 0.2, 31.0, 44.6, 34.4, 45.0, 34.8, 54.6, 32.0, 59.0),
-        (-0.4, -0.9, 1.0, 37.4, 43.8, 28.0, 44.2, 26.8, 56.2, 37.0, 58.8),
-    ),
-}
-POSES = {
-    "spellcast front": (  # gather the light at the chest, then throw both arms up
-        (0.0, 0.4, 0.0, 24.0, 41.4, 40.0, 41.4, 27.2, 58.6, 36.8, 58.6),
-        (0.0, 1.0, 0.0, 27.6, 41.4, 36.4, 41.4, 27.2, 58.6, 36.8, 58.6),
-        (0.0, 1.4, 0.0, 27.4, 40.8, 36.6, 40.8, 27.2, 58.6, 36.8, 58.6),
-        (0.0, 0.2, 0.6, 19.0, 31.4, 45.0, 31.4, 27.2, 58.6, 36.8, 58.6),
-        (0.0, -0.8, 0.9, 15.4, 23.8, 48.6, 23.8, 27.2, 58.6, 36.8, 58.6),
-        (0.0, -1.0, -0.6, 14.8, 22.8, 49.2, 22.8, 27.2, 58.6, 36.8, 58.6),
-        (0.0, -0.8, 0.6, 15.4, 23.6, 48.6, 23.6, 27.2, 58.6, 36.8, 58.6),
-        (0.0, 0.0, 0.0, 18.6, 35.0, 45.4, 35.0, 27.2, 58.6, 36.8, 58.6),
-    ),
-    "spellcast left": (  # draw the light back to the hip, then push it forward
-        (0.0, 0.4, 0.0, 26.0, 42.4, 29.0, 43.4, 27.6, 58.4, 36.0, 58.8),
-        (0.8, 0.8, 0.6, 33.0, 41.4, 37.0, 42.4, 27.6, 58.4, 36.0, 58.8),
-        (1.2, 1.2, 0.4, 35.0, 40.4, 39.6, 41.4, 27.6, 58.4, 36.6, 58.8),
-        (-0.6, 0.6, 1.4, 22.0, 35.8, 23.6, 38.0, 25.8, 58.4, 37.8, 58.8),
-        (-1.4, 0.4, 2.0, 17.6, 31.8, 18.6, 34.8, 25.2, 58.4, 38.6, 58.8),
-        (-1.6, 0.4, 1.2, 16.8, 31.0, 17.8, 34.2, 25.2, 58.4, 38.6, 58.8),
-        (-1.4, 0.4, 1.6, 17.4, 31.6, 18.4, 34.6, 25.2, 58.4, 38.6, 58.8),
-        (-0.4, 0.4, 0.4, 22.6, 38.8, 24.6, 40.8, 26.8, 58.4, 37.0, 58.8),
-    ),
-    "slash front": (  # wind up beside the head, cut across the body, follow through
-        (0.0, 0.4, 0.0, 20.0, 39.4, 42.6, 43.4, 27.2, 58.6, 36.8, 58.6),
-        (0.8, 0.0, 0.6, 16.6, 29.4, 43.0, 42.8, 27.0, 58.6, 37.0, 58.6),
-        (1.4, -0.4, 0.9, 16.4, 23.8, 43.0, 42.0, 26.6, 58.4, 37.4, 58.8),
-        (-0.4, 0.8, -0.9, 15.4, 36.0, 43.8, 41.4, 26.2, 59.2, 37.4, 58.0),
-        (-1.2, 1.6, -1.4, 22.6, 43.4, 44.4, 40.0, 26.0, 59.6, 37.6, 57.6),
-        (-0.8, 1.6, 0.4, 33.0, 43.0, 44.6, 39.6, 26.0, 59.6, 37.6, 57.6),
-        (-0.4, 1.2, 0.9, 35.0, 42.2, 44.2, 40.4, 26.2, 59.4, 37.4, 57.8),
-        (0.0, 0.8, 0.2, 25.4, 42.0, 43.2, 42.4, 26.8, 58.8, 37.0, 58.4),
-    ),
-    "slash left": (  # wind up behind the head, cut down in front
-        (0.0, 0.4, 0.0, 28.0, 43.8, 26.6, 41.8, 27.6, 58.4, 36.0, 58.8),
-        (0.8, 0.2, 0.8, 25.0, 41.4, 42.4, 34.4, 27.6, 58.4, 36.4, 58.8),
-        (1.6, 0.0, 1.0, 24.0, 39.4, 46.0, 28.4, 27.2, 57.6, 37.0, 58.8),
-        (-0.8, 0.8, 2.0, 31.0, 42.4, 20.0, 30.0, 25.4, 58.4, 38.4, 58.8),
-        (-1.8, 1.4, 1.4, 37.0, 42.0, 18.0, 38.8, 24.4, 58.4, 39.2, 58.8),
-        (-1.8, 1.6, 0.2, 38.0, 41.4, 21.4, 45.4, 24.4, 58.4, 39.4, 58.8),
-        (-1.2, 1.4, 0.2, 36.4, 42.4, 22.4, 45.6, 24.8, 58.4, 39.0, 58.8),
-        (-0.4, 0.8, 0.2, 31.0, 43.4, 24.4, 43.8, 26.6, 58.4, 37.0, 58.8),
-    ),
-}
-# the blade's direction from the hand, then the bright arc: its centre, radius (0: none) and the side that it lights up
-SWORD = {
-    "front": (
-        (-0.6, -0.9, 0, 0, 0, 0, 0),
-        (-0.3, -1.0, 0, 0, 0, 0, 0),
-        (0.5, -0.9, 0, 0, 0, 0, 0),
-        (-0.9, -0.5, 25, 34, 19, -1.0, -0.5),
-        (-0.5, 0.8, 29, 38, 21, -0.7, 0.7),
-        (0.9, 0.5, 33, 39, 20, 0.3, 1.0),
-        (1.0, 0.1, 0, 0, 0, 0, 0),
-        (-0.8, 0.5, 0, 0, 0, 0, 0),
-    ),
-    "left": (
-        (-0.8, -0.7, 0, 0, 0, 0, 0),
-        (0.3, -1.0, 0, 0, 0, 0, 0),
-        (0.8, -0.5, 0, 0, 0, 0, 0),
-        (-0.6, -0.9, 29, 27, 21, -0.6, -1.0),
-        (-1.0, 0.1, 28, 36, 23, -1.0, -0.1),
-        (-0.6, 0.7, 29, 40, 19, -0.7, 0.8),
-        (-0.5, 0.8, 0, 0, 0, 0, 0),
-        (-0.9, 0.3, 0, 0, 0, 0, 0),
-    ),
-}
-# x, y and radius (0: none) of the ball of light and of three sparks; the front view adds their mirror images
-SPELL = {
-    "front": (
-        (32, 41, 0, 26, 37, 0, 26, 37, 0, 26, 37, 0),
-        (32, 41, 2.0, 26, 36, 2.0, 28, 47, 1.6, 26, 37, 0),
-        (32, 40.5, 3.6, 22, 36, 3.0, 25, 46, 2.6, 26, 37, 0),
-        (17, 26, 2.6, 24, 44, 2.6, 12, 36, 3.0, 10, 22, 2.6),
-        (13, 17, 3.8, 8, 26, 3.6, 20, 9, 3.4, 7, 37, 3.0),
-        (12, 15.5, 4.8, 6, 24, 4.6, 21, 6, 4.4, 10, 40, 4.0),
-        (13, 16.5, 4.0, 6, 8, 4.0, 19, 5, 3.6, 8, 33, 4.0),
-        (17, 29, 1.6, 8, 22, 2.6, 13, 13, 2.4, 11, 43, 2.6),
-    ),
-    "left": (
-        (35, 43, 0, 36, 36, 0, 36, 36, 0, 36, 36, 0),
-        (37, 41, 2.0, 33, 35, 2.4, 43, 40, 2.0, 36, 36, 0),
-        (39, 40, 3.4, 46, 34, 3.0, 47, 45, 2.6, 36, 49, 2.4),
-        (18, 35, 3.4, 10, 42, 3.4, 12, 28, 3.0, 20, 46, 2.6),
-        (11.5, 32, 4.6, 6, 22, 3.6, 8, 43, 3.6, 17, 45, 3.0),
-        (9.5, 31, 6.0, 7, 18, 4.6, 7, 46, 4.6, 16, 21, 4.0),
-        (10, 32, 5.0, 6, 15, 4.0, 6, 49, 3.6, 15, 49, 4.0),
-        (18, 38, 1.6, 9, 26, 2.6, 10, 44, 2.4, 17, 29, 2.0),
-    ),
-}
-
-# Shapes: a signed distance (negative inside) and the box that holds them
-
-Field = np.ndarray | float  # one number, or one for each frame, (8, 1, 1)
-Box = tuple[float, float, float, float]  # left, top, right, bottom
-
-
-class Point(NamedTuple):
-    """A place in the cell, in every frame."""
-
-    x: Field
-    y: Field
-
-    def at(self, dx: Field = 0.0, dy: Field = 0.0) -> "Point":
-        """Return the place dx, dy from here."""
-        return Point(self.x + dx, self.y + dy)
-
-    def to(self, other: "Point", share: float = 0.5) -> "Point":
-        """Return the place that share of the way to another."""
-        return Point(self.x + (other.x - self.x) * share, self.y + (other.y - self.y) * share)
-
-
-class Shape(NamedTuple):
-    """A region of the cell."""
-
-    distance: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    box: Box
-
-
-def _around(*points: Point, by: Field) -> Box:
-    xs, ys = ([edge(p[i]) for p in points for edge in (np.min, np.max)] for i in (0, 1))
-    margin = float(np.max(by))
-    return min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin
-
-
-def circle(centre: Point, radius: Field) -> Shape:
-    """A disc; nothing where the radius is 0."""
-    radius = np.where(np.asarray(radius) > 0, radius, -99.0)
-
-    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        dx, dy = x - centre.x, y - centre.y
-        return np.sqrt(dx * dx + dy * dy) - radius
-
-    return Shape(distance, _around(centre, by=np.maximum(radius, 0.0)))
-
-
-def star(centre: Point, radius: Field) -> Shape:
-    """A sparkle with four points; nothing where the radius is 0."""
-    radius = np.where(np.asarray(radius) > 0, radius, -99.0)
-
-    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        dx, dy = np.abs(x - centre.x), np.abs(y - centre.y)
-        return dx + dy + 1.4 * np.sqrt(dx * dy) - radius
-
-    return Shape(distance, _around(centre, by=np.maximum(radius, 0.0)))
-
-
-def ellipse(centre: Point, rx: float, ry: float) -> Shape:
-    """An ellipse; its distance is right to first order near the edge."""
-
-    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        dx, dy = (x - centre.x) / rx, (y - centre.y) / ry
-        reach = np.sqrt(dx * dx + dy * dy)
-        dx, dy = dx / rx, dy / ry
-        return reach * (reach - 1.0) / np.maximum(np.sqrt(dx * dx + dy * dy), 1e-9)
-
-    return Shape(distance, _around(centre, by=max(rx, ry)))
-
-
-def limb(a: Point, b: Point, ra: float, rb: float | None = None) -> Shape:
-    """A capsule whose radius goes from ra to rb: an arm, or with a small rb a lock of hair, a horn, a blade."""
-    rb = ra if rb is None else rb
-    abx, aby = b.x - a.x, b.y - a.y
-    length2 = np.maximum(abx * abx + aby * aby, 1e-9)
-
-    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        dx, dy = x - a.x, y - a.y
-        along = np.minimum(np.maximum((dx * abx + dy * aby) / length2, 0.0), 1.0)
-        dx, dy = dx - abx * along, dy - aby * along
-        return np.sqrt(dx * dx + dy * dy) - (ra + (rb - ra) * along)
-
-    return Shape(distance, _around(a, b, by=max(ra, rb)))
-
-
-def panel(top: Point, top_half: float, bottom: Point, bottom_half: Field, corner: float = 1.5) -> Shape:
-    """A trapezoid with round corners, given by the middles and half widths of its top and bottom: a torso, a skirt."""
-    height = bottom.y - top.y
-
-    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        along = np.minimum(np.maximum((y - top.y) / height, 0.0), 1.0)
-        half = top_half + (bottom_half - top_half) * along
-        dx = np.abs(x - (top.x + (bottom.x - top.x) * along)) - half + corner
-        dy = np.abs(y - (top.y + bottom.y) * 0.5) - height * 0.5 + corner
-        ox, oy = np.maximum(dx, 0.0), np.maximum(dy, 0.0)
-        return np.sqrt(ox * ox + oy * oy) + np.minimum(np.maximum(dx, dy), 0.0) - corner
-
-    return Shape(distance, _around(top, bottom, by=np.maximum(top_half, bottom_half)))
-
-
-def band(top: Field, bottom: Field) -> Shape:
-    """Everything between two levels: a belt or a hem, painted within a garment."""
-    return Shape(lambda x, y: np.maximum(top - y, y - bottom) + 0.0 * x, (0.0, 0.0, 64.0, 64.0))
-
-
-def stripes(start: Field, period: float) -> Shape:
-    """Level bands from start downwards, half as thick as their period."""
-
-    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        turn = (y - start) / period
-        return (np.abs(turn - np.floor(turn) - 0.5) - 0.25) * period + 0.0 * x
-
-    return Shape(distance, (0.0, 0.0, 64.0, 64.0))
-
-
-def zigzag(centre: Point) -> Shape:
-    """A zigzag line across the cell."""
-
-    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        turn = (x - centre.x) / 5.6
-        return np.abs(y - centre.y + 1.25 - np.abs(turn - np.floor(turn) - 0.5) * 5.0) * 0.75 - 0.8
-
-    return Shape(distance, (0.0, 0.0, 64.0, 64.0))
-
-
-def joined(*shapes: Shape) -> Shape:
-    """What lies in any of the shapes."""
-
-    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        found = shapes[0].distance(x, y)
-        for shape in shapes[1:]:
-            found = np.minimum(found, shape.distance(x, y))
-        return found
-
-    left, top, right, bottom = zip(*(shape.box for shape in shapes), strict=True)
-    return Shape(distance, (min(left), min(top), max(right), max(bottom)))
-
-
-def within(shape: Shape, other: Shape) -> Shape:
-    """What lies in the shape and in the other one."""
-    return Shape(lambda x, y: np.maximum(shape.distance(x, y), other.distance(x, y)), shape.box)
-
-
-def without(shape: Shape, hole: Shape) -> Shape:
-    """What lies in the shape and not in the hole."""
-    return Shape(lambda x, y: np.maximum(shape.distance(x, y), -hole.distance(x, y)), shape.box)
-
-
-class Canvas:
-    """Eight frames of premultiplied RGBA in 0..1, (4, 8, side, side), on a grid finer than the size asked for."""
-
-    def __init__(self, size: int):
-        self.size = size
-        self.fine = max(1, -(-128 // size))  # subpixels per pixel: thin lines survive in small cells
-        self.scale = size * self.fine / 64.0
-        self.line = min(max(1.15, 48.0 / size), 2.0)  # outline in units: 3/4 of a pixel where there is room
-        self.pixels = np.zeros((4, FRAMES, size * self.fine, size * self.fine))
-
-    def part(self, shape: Shape, colour: Colour, dx: float = 1.2, dy: float = 1.5) -> None:
-        """Paint a solid part: a dark outline, shade, and light from the upper left that leaves dx, dy of the shade."""
-        rows, columns, x, y = self._window(shape.box, self.line)
-        light = [c / 255.0 for c in colour]
-        shade = [c * share for c, share in zip(light, (0.76, 0.70, 0.80), strict=True)]
-        ink = [c * 0.22 + i / 255.0 * 0.78 for c, i in zip(light, INK, strict=True)]
-        distance = shape.distance(x, y)
-        inner = self._cover(distance)
-        bright = np.minimum(inner, self._cover(shape.distance(x + dx, y + dy)))
-        paint = [i + (s - i) * inner + (b - s) * bright for i, s, b in zip(ink, shade, light, strict=True)]
-        self._over(rows, columns, [*paint, 1.0], self._cover(distance - self.line))
-
-    def flat(self, shape: Shape, colour: Colour) -> None:
-        """Paint a detail in one colour."""
-        rows, columns, x, y = self._window(shape.box, 0.0)
-        self._over(rows, columns, [*(c / 255.0 for c in colour), 1.0], self._cover(shape.distance(x, y)))
-
-    def cut(self, shape: Shape, margin: float) -> None:
-        """Make a hole through which the layers below show."""
-        rows, columns, x, y = self._window(shape.box, margin)
-        self.pixels[:, :, rows, columns] *= 1.0 - self._cover(shape.distance(x, y) - margin)
-
-    def cells(self) -> np.ndarray:
-        """Return (4, 8, size, size) uint8, premultiplied, averaged over the subpixels in whole numbers."""
-        cells = np.zeros((4, FRAMES, self.size, self.size), np.uint8)
-        top, bottom, left, right = (edge * self.fine for edge in _extent(self.pixels[3], self.fine))
-        levels = (self.pixels[:, :, top:bottom, left:right] * 255.0 + 0.5).astype(np.uint16)
-        total = sum(levels[:, :, i :: self.fine, j :: self.fine] for i in range(self.fine) for j in range(self.fine))
-        count = self.fine * self.fine
-        top, bottom, left, right = (edge // self.fine for edge in (top, bottom, left, right))
-        cells[:, :, top:bottom, left:right] = (total + count // 2) // count
-        return cells
-
-    def _cover(self, distance: np.ndarray) -> np.ndarray:
-        return np.minimum(np.maximum(0.5 - distance * self.scale, 0.0), 1.0)
-
-    def _window(self, box: Box, margin: float) -> tuple[slice, slice, np.ndarray, np.ndarray]:
-        """Return the rows and columns around a box and the places of their subpixels."""
-        side = self.size * self.fine
-        left, top = (int(min(max((edge - margin) * self.scale - 2.0, 0.0), side)) for edge in box[:2])
-        right, bottom = (int(min(max((edge + margin) * self.scale + 3.0, 0.0), side)) for edge in box[2:])
-        x, y = ((np.arange(low, high) + 0.5) / self.scale for low, high in ((left, right), (top, bottom)))
-        return slice(top, bottom), slice(left, right), x[None, None, :], y[None, :, None]
-
-    def _over(self, rows: slice, columns: slice, paint: list, cover: np.ndarray) -> None:
-        for channel, value in zip(self.pixels, paint, strict=True):
-            below = channel[:, rows, columns]
-            below += (value - below) * cover
-
-
-def _extent(alpha: np.ndarray, step: int = 1) -> tuple[int, int, int, int]:
-    """Return top, bottom, left and right of what is painted in (n, side, side), in units of step."""
-    painted = np.any(alpha, axis=0)
-    rows, columns = (np.flatnonzero(np.any(painted, axis=axis)) // step for axis in (1, 0))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-
-
-# Poses
-
-
-class Pose(NamedTuple):
-    """Where the joints are in the eight frames of one action and view."""
-
-    action: str
-    view: str
-    sway: Field  # how far cloth and hair trail behind, to the right
-    head: Point
-    chest: Point
-    hip: Point
-    shoulders: list[Point]
-    elbows: list[Point]
-    hands: list[Point]
-    hips: list[Point]
-    knees: list[Point]
-    feet: list[Point]
-
-    def pick(self, front, left):
-        """Choose by view."""
-        return front if self.view == "front" else left
-
-
-def _pose(action: str, view: str) -> Pose:
-    sideways = view != "front"
-    lean, bob, sway, *limbs = _columns(_stride(view) if action == "walk" else POSES[f"{action} {view}"])
-    hands, feet = ([Point(*limbs[i : i + 2]), Point(*limbs[i + 2 : i + 4])] for i in (0, 4))
-    head = Point(32.0 + lean * 1.2 - (0.8 if sideways else 0.0), 21.2 + bob)
-    chest, hip = Point(32.0 + lean, 34.8 + bob), Point(32.0 + lean * 0.3, 44.0 + bob * 0.7)
-    wide, narrow = (0.8, 1.0) if sideways else (7.0, 3.4)  # half the width of the shoulders and of the hips
-    shoulders, hips = [chest.at(-wide), chest.at(wide)], [hip.at(-narrow), hip.at(narrow)]
-    elbows = [_bent(shoulders[i], hands[i], 11.5, 1.0 if sideways or i else -1.0) for i in (0, 1)]
-    knees = [_bent(hips[i], feet[i], 15.0, -1.0 if sideways else 0.0) for i in (0, 1)]
-    return Pose(action, view, sway, head, chest, hip, shoulders, elbows, hands, hips, knees, feet)
-
-
-def _columns(rows: Sequence[Sequence[float]]) -> list[np.ndarray]:
-    """Turn one row per frame into one field per column."""
-    return [np.array(column, np.float64)[:, None, None] for column in zip(*rows, strict=True)]
-
-
-def _stride(view: str) -> list[tuple[float, ...]]:
-    """Complete the half stride: the other foot first."""
-    rows: list[tuple[float, ...]] = [*STRIDE[view]]
-    for lean, bob, sway, *xy in STRIDE[view]:
-        other = [*xy[2:4], *xy[:2], *xy[6:], *xy[4:6]]
-        if view == "front":
-            other = [64.0 - place if i % 2 == 0 else place for i, place in enumerate(other)]
-            lean, sway = -lean, -sway
-        rows.append((lean, bob, sway, *other))
-    return rows
-
-
-def _bent(a: Point, b: Point, length: float, side: float) -> Point:
-    """Return the middle joint of a limb of that length, pushed sideways when there is slack."""
-    dx, dy = b.x - a.x, b.y - a.y
-    slack = np.maximum(length - np.sqrt(dx * dx + dy * dy), 0.0)
-    return a.to(b).at(slack * side * 0.55, slack * 0.15)
-
 
 # Bodies
 
@@ -439,9 +77,11 @@ def _body(c: Canvas, p: Pose, skin: Skin) -> None:
         c.part(_arm(p, i), skin.colour)
     _legs(c, p, skin.colour, (2.6, 2.6, 2.4))
     c.part(panel(p.chest.at(0.0, -2.0), p.pick(6.0, 4.8), p.hip.at(0.0, 2.0), p.pick(6.0, 4.8), 3.0), skin.colour)
-    paint_ears = [lambda: _ears(c, p, skin), lambda: c.part(_head(p), skin.colour)]
-    for paint in p.pick(paint_ears, paint_ears[::-1]):  # from the front the head is before the ears
-        paint()
+    if p.view == "front":
+        _ears(c, p, skin)
+    c.part(_head(p), skin.colour)
+    if p.view != "front":
+        _ears(c, p, skin)
     _face(c, p, skin)
     for i in _near(p):
         c.part(_arm(p, i), skin.colour)
@@ -668,14 +308,7 @@ SHORT_TUFTS = ((4.6, -15.4, 5.0), (-3.0, -14.4, 4.4)), ((6.6, -14.4, 5.0), (13.4
 LONG_FRINGE = (-9.8, 1.2, 3.4), (-5.0, -0.4, 4.2), (5.0, -0.4, 4.2), (9.8, 1.2, 3.4)
 SPIKY_FRINGE = (-8.8, 0.6, 3.4), (-3.4, 1.0, 3.6), (3.4, 0.0, 3.4), (8.8, 0.6, 3.4)
 SPIKES = (-16, -5, 6), (-13, -13.6, 6), (-4.6, -17.4, 6), (5.4, -17.2, 6), (13, -13.2, 6), (16, -4.6, 6)
-SIDE_SPIKES = (
-    (-7.6, -15.4, 6),
-    (1.4, -17.6, 6.5),
-    (10.4, -15.8, 6.5),
-    (16.6, -9.8, 6.5),
-    (17.8, -1.6, 7),
-    (14.6, 5.6, 7),
-)
+SIDE_SPIKES = (-8, -15, 6), (1.4, -17.6, 6), (10.4, -15.8, 6), (16.6, -9.8, 6.5), (17.8, -1.6, 7), (14.6, 5.6, 7)
 BUN_FRINGE = (-9.8, 0.2, 3.0), (-5.2, -0.2, 3.4), (0.0, -0.4, 3.6), (5.2, -0.2, 3.4), (9.8, 0.2, 3.0)
 TAIL_FRINGE = (-10.2, 1.6, 3.6), (-5.4, 0.4, 4.2), (0.4, -1.2, 4.0), (9.8, -0.6, 3.2)
 SIDE_FRINGE = (-11.2, -0.2, 3.4), (-7.0, 0.2, 3.6), (-1.4, 1.4, 3.4)
@@ -702,7 +335,7 @@ def _hair(c: Canvas, p: Pose, colour: Colour, fringe: Sequence[tuple[float, floa
 
 
 def _shiny(colour: Colour) -> Colour:
-    red, green, blue = ((c * 3 + w * 2) // 5 for c, w in zip(colour, IVORY, strict=True))
+    red, green, blue = (min(c * 7 // 5 + 24, 240) for c in colour)
     return red, green, blue
 
 
@@ -734,8 +367,8 @@ def _buns(c: Canvas, p: Pose) -> None:
 
 
 def _wizard_hat(c: Canvas, p: Pose) -> None:
-    c.part(_cap(p), SILVER)
-    bend, tip = p.head.at(1.4, -13.6), p.head.at(5.6 + p.sway * 0.8, -18.2)
+    c.part(within(_cap(p), band(p.head.y - 5.0, 64.0)), SILVER)
+    bend, tip = p.head.at(1.4, -12.6), p.head.at(5.8 + p.sway * 0.8, -16.2)
     cone = joined(limb(p.head.at(0.0, -7.0), bend, 9.2, 4.0), limb(bend, tip, 4.0, 1.0))
     c.part(within(cone, band(0.0, p.head.y - 4.6)), INDIGO)
     c.part(ellipse(p.head.at(0.0, -4.4), 15.6, 3.5), INDIGO)
@@ -763,7 +396,7 @@ def _shoes(c: Canvas, p: Pose) -> None:
 
 
 def _sword(c: Canvas, p: Pose) -> None:
-    dx, dy, x, y, radius, lit_x, lit_y = _columns(SWORD[p.view])
+    dx, dy, x, y, radius, lit_x, lit_y = columns(SWORD[p.view])
     for depth, colour in ((6.0, TRAIL), (2.8, WHITE)):  # crescents: a disc less the same disc moved
         hole = circle(Point(x - lit_x * depth, y - lit_y * depth), np.maximum(radius, 1.0))
         c.flat(without(circle(Point(x, y), radius), hole), colour)
@@ -776,10 +409,10 @@ def _sword(c: Canvas, p: Pose) -> None:
 
 
 def _spell(c: Canvas, p: Pose) -> None:
-    columns = _columns(SPELL[p.view])
+    table = columns(SPELL[p.view])
     kinds = (circle, DEEP, ICE), (star, EMBER, SPARK), (star, DEEP, ICE), (star, EMBER, SPARK)
     for i, (shape, rim, tint) in enumerate(kinds):
-        x, y, radius = columns[3 * i : 3 * i + 3]
+        x, y, radius = table[3 * i : 3 * i + 3]
         for place in p.pick((Point(x, y), Point(64.0 - x, y)), (Point(x, y),)):
             c.flat(shape(place, radius * 1.2 + np.minimum(radius, 1.0)), rim)
             c.flat(shape(place, radius), tint)
@@ -806,7 +439,10 @@ def _draw(c: Canvas, p: Pose, attribute: str, variant: int) -> None:
             c.cut(_arm(p, i), c.line + 0.6)
     else:
         _shoes(c, p)
-        {"slash": _sword, "spellcast": _spell}.get(p.action, lambda c, p: None)(c, p)
+        if p.action == "slash":
+            _sword(c, p)
+        elif p.action == "spellcast":
+            _spell(c, p)
 
 
 @lru_cache(maxsize=128)
@@ -816,10 +452,10 @@ def _layer(attribute: str, variant: int, size: int) -> tuple[np.ndarray, int, in
     for action in ACTIONS:
         for view in VIEWS:
             canvas = Canvas(size)
-            _draw(canvas, _pose(action, view), attribute, variant)
+            _draw(canvas, pose(action, view), attribute, variant)
             cells.append(canvas.cells())
     layer = np.concatenate(cells, axis=1)
-    top, bottom, left, right = _extent(layer[3])
+    top, bottom, left, right = extent(layer[3])
     return layer[:, :, top:bottom, left:right].astype(np.uint16), top, left
 
 

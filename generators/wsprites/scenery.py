@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from vbench_ctl.generators.wsprites.art import Colour, Point, Shape, ellipse, limb
+
+from vbench_ctl.generators.wsprites.shapes import Colour, Point, Shape, ellipse, limb
 
 UNITS = 105.0  # in the height of a scene
 COLOUR = 0.86  # of the full saturation, so that the characters stand out

@@ -54,32 +54,38 @@ class Walker:
     """Steps through a domain of `size` places, changing direction now and then."""
 
     def __init__(self, draw: Draw, size: tuple[int, int], step: int, inertia: float):
-        self.draw, self.size, self.step, self.inertia = draw, size, step, inertia
+        self.draw, self.step, self.inertia = draw, step, inertia
+        self.last = size[0] - 1, size[1] - 1
         self.place = (int(draw() * size[0]), int(draw() * size[1]))
         self.direction = ""
 
     def advance(self) -> str:
         """Take one step and return its direction."""
-        (x, y), (width, height) = self.place, self.size
-        allowed = _allowed(x == 0, x == width - 1, y == 0, y == height - 1)
+        (x, y), (right, bottom) = self.place, self.last
+        allowed, others = _options(x == 0, x == right, y == 0, y == bottom, self.direction)
         fresh = choice(self.draw, allowed)
-        if self.direction not in allowed:
+        if not others:
             self.direction = fresh
         else:
-            other = choice(self.draw, [d for d in allowed if d != self.direction])
+            other = choice(self.draw, others)
             if self.draw() > (LEAVE_STAY if self.direction == "s" else self.inertia):
                 self.direction = other
         dx, dy = MOVES[self.direction]
-        x, y = x + self.step * dx, y + self.step * dy
-        self.place = (min(max(x, 0), width - 1), min(max(y, 0), height - 1))
+        if dx or dy:
+            x, y = x + self.step * dx, y + self.step * dy
+            self.place = (min(max(x, 0), right), min(max(y, 0), bottom))
         return self.direction
 
 
 @cache
-def _allowed(left: bool, right: bool, top: bool, bottom: bool) -> tuple[str, ...]:
-    """Return the directions that stay inside, given which borders the place touches."""
+def _options(left: bool, right: bool, top: bool, bottom: bool, current: str) -> tuple[list[str], list[str]]:
+    """Return the directions that stay inside, given which borders the place touches, and those among them to turn to.
+
+    There is nothing to turn from when the current direction is not allowed any more.
+    """
     blocked = {"l": left, "r": right, "u": top, "d": bottom}
-    return tuple(direction for direction in MOVES if not blocked.get(direction))
+    allowed = [direction for direction in MOVES if not blocked.get(direction)]
+    return allowed, [direction for direction in allowed if direction != current] if current in allowed else []
 
 
 def stroll(draw: Draw, domain: tuple[int, int], frames: int) -> Walk:

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from vbench_ctl import __version__
-from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.cli import _shared
+from vbench_ctl.errors import VbenchError
 
 
 class Failure(click.ClickException):
@@ -15,10 +16,10 @@ class Failure(click.ClickException):
 
     def __init__(self, error: VbenchError):
         super().__init__(str(error))
-        self.exit_code = error.exit_code
+        self.exit_code = error.exit_code  # type: ignore[misc]  # click reads it from the instance
 
 
-class Commands(click.Group):
+class Commands(_shared.Group):
     """A group whose commands are the modules of this package."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -29,13 +30,6 @@ class Commands(click.Group):
         if name not in self.list_commands(ctx):
             return None
         return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise Failure(unknown("command", args[0], self.list_commands(ctx)))
-        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

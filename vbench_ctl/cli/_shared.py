@@ -6,11 +6,50 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from vbench_ctl import execute
+from vbench_ctl import execute, registry
+from vbench_ctl.errors import VbenchError, unknown
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 FOLDER = click.Path(path_type=Path)
+
+
+class Group(click.Group):
+    """A group that names the nearest word for an unknown one, and never fails while a shell completes a line."""
+
+    noun = "command"
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+                raise unknown(self.noun, args[0], self.list_commands(ctx))
+            return super().resolve_command(ctx, args)
+        except VbenchError:
+            if ctx.resilient_parsing:
+                return None, None, []
+            raise
+
+
+def known(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Complete the names of a kind: "baselines" and the like, or "protocols"."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from vbench_ctl import protocols
+
+        names = list(protocols.load_all()) if kind == "protocols" else registry.names(kind)
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def protocol(required: bool = False) -> Decorator:
+    text = "A named protocol; see vbench-ctl list protocols."
+    return click.option(
+        "--protocol", "protocol_id", required=required, shell_complete=known("protocols"), help=text
+    )
 
 
 def root() -> Decorator:

@@ -8,8 +8,8 @@ from vbench_ctl.cli import _shared
 
 
 @click.command()
-@click.argument("baseline")
-@click.option("--protocol", "protocol_id", required=True, help="What to generate; see vbench-ctl list protocols.")
+@click.argument("baseline", shell_complete=_shared.known("baselines"))
+@_shared.protocol(required=True)
 @click.option("--out", type=_shared.FOLDER, required=True, help="The outputs folder.")
 @click.option("--real", type=_shared.FOLDER, help="The real clips.  [default: the protocol's own store]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)

@@ -13,7 +13,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.argument("rows", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--protocol", "wanted", multiple=True, help="Only these protocols.")
+@click.option(
+    "--protocol", "wanted", multiple=True, shell_complete=_shared.known("protocols"), help="Only these protocols."
+)
 @click.option("--published/--no-published", default=True, show_default=True, help="Numbers from the literature.")
 @click.option(
     "--include-unverified", is_flag=True, help="Published numbers that nobody has looked up in the paper too."

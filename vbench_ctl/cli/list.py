@@ -1,26 +1,43 @@
 """vbench-ctl list"""
 
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
 import click
 
 from vbench_ctl.cli import _shared
+from vbench_ctl.errors import VbenchError
 
 
-@click.group()
-def command() -> None:
+class Kinds(_shared.Group):
+    noun = "list of"
+
+
+@click.group(cls=Kinds, invoke_without_command=True, subcommand_metavar="[KIND [NAME]]")
+@_shared.as_json()
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
     """List what there is: datasets, baselines, metrics, protocols. With a NAME, show its card.
 
     \b
     Examples:
+        vbench-ctl list
         vbench-ctl list protocols
         vbench-ctl list protocols bair64-c1-p15@1
     """
+    from vbench_ctl import protocols, registry
+
+    if ctx.invoked_subcommand is None:
+        names = {kind: registry.names(kind) for kind in registry.FOLDERS} | {"protocols": list(protocols.load_all())}
+        _show_card(names, as_json)
 
 
 @command.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_shared.known("datasets"))
 @_shared.root()
 @_shared.as_json()
-def datasets(name: str | None, root: str | None, as_json: bool) -> None:
+def datasets(name: str | None, root: Path | None, as_json: bool) -> None:
     """Datasets, and which stores of them are on this machine."""
     from vbench_ctl import files, prepare, registry, store
 
@@ -38,16 +55,16 @@ def datasets(name: str | None, root: str | None, as_json: bool) -> None:
         }
         _show_card({"name": name, **card, "from": registry.origin("datasets", name)}, as_json)
         return
-    cards = {dataset: prepare.card(dataset) for dataset in registry.names("datasets")}
-    _show_table(
-        ["name", "access", "stores here", "about"],
-        [[d, c.get("access", ""), " ".join(stores(d)) or "-", c.get("about", "")] for d, c in cards.items()],
-        as_json,
-    )
+
+    def row(dataset: str, leaf: ModuleType) -> list[str]:
+        card = prepare.card(dataset, leaf)
+        return [card.get("access", ""), " ".join(stores(dataset)) or "-", card.get("about", "")]
+
+    _show_leaves("datasets", ["name", "access", "stores here", "about"], row, as_json)
 
 
 @command.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_shared.known("baselines"))
 @_shared.as_json()
 def baselines(name: str | None, as_json: bool) -> None:
     """Models that come with the toolkit, and the sanity rows."""
@@ -58,13 +75,15 @@ def baselines(name: str | None, as_json: bool) -> None:
         facts = {"name": name, "title": leaf.TITLE, "control": leaf.CONTROL, "about": (leaf.__doc__ or "").strip()}
         _show_card({**facts, "from": registry.origin("baselines", name)}, as_json)
         return
-    leaves = {baseline: registry.load("baselines", baseline) for baseline in registry.names("baselines")}
-    rows = [[b, leaf.CONTROL, (leaf.__doc__ or "").partition("\n")[0]] for b, leaf in leaves.items()]
-    _show_table(["name", "control", "about"], rows, as_json)
+
+    def row(baseline: str, leaf: ModuleType) -> list[str]:
+        return [leaf.CONTROL, _first_line(leaf)]
+
+    _show_leaves("baselines", ["name", "control", "about"], row, as_json)
 
 
 @command.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_shared.known("metrics"))
 @_shared.as_json()
 def metrics(name: str | None, as_json: bool) -> None:
     """Metrics and their variants."""
@@ -83,21 +102,16 @@ def metrics(name: str | None, as_json: bool) -> None:
         about = {"about": (leaf.__doc__ or "").strip(), "from": registry.origin("metrics", name)}
         _show_card({**facts, **{f"variant {v}": text for v, text in variants.items()}, **about}, as_json)
         return
-    leaves = {metric: registry.load("metrics", metric) for metric in registry.names("metrics")}
-    rows = [
-        [
-            m,
-            leaf.DIRECTION,
-            " ".join(f"{m}-{v}" for v in leaf.VARIANTS if v) or "-",
-            (leaf.__doc__ or "").partition("\n")[0],
-        ]
-        for m, leaf in leaves.items()
-    ]
-    _show_table(["name", "better", "variants", "about"], rows, as_json)
+
+    def row(metric: str, leaf: ModuleType) -> list[str]:
+        variants = " ".join(f"{metric}-{variant}" for variant in leaf.VARIANTS if variant)
+        return [leaf.DIRECTION, variants or "-", _first_line(leaf)]
+
+    _show_leaves("metrics", ["name", "better", "variants", "about"], row, as_json)
 
 
 @command.command(name="protocols")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_shared.known("protocols"))
 @_shared.as_json()
 def show_protocols(name: str | None, as_json: bool) -> None:
     """Benchmark protocols: which clips, frames, samples and metrics."""
@@ -108,6 +122,23 @@ def show_protocols(name: str | None, as_json: bool) -> None:
         return
     rows = protocols.summary_rows()
     _show_table(list(rows[0]), [list(row.values()) for row in rows], as_json)
+
+
+def _show_leaves(kind: str, head: list[str], row: Callable[[str, ModuleType], list[str]], as_json: bool) -> None:
+    """Show a row for each leaf; one that does not load says why and leaves the others alone."""
+    from vbench_ctl import registry
+
+    rows = []
+    for name in registry.names(kind):
+        try:
+            rows.append([name, *row(name, registry.load(kind, name))])
+        except VbenchError as error:
+            rows.append([name, "broken", *["-"] * (len(head) - 3), str(error)])
+    _show_table(head, rows, as_json)
+
+
+def _first_line(leaf: ModuleType) -> str:
+    return (leaf.__doc__ or "").strip().partition("\n")[0]
 
 
 def _show_table(head: list[str], rows: list[list[str]], as_json: bool) -> None:

@@ -11,30 +11,40 @@ from vbench_ctl.cli import _shared
 from vbench_ctl.errors import VbenchError, unknown
 
 
-class Datasets(click.Group):
+class Datasets(_shared.Group):
     """One command per dataset, with the dataset's own options; a folder is imported."""
+
+    noun = "dataset"
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return registry.names("datasets")
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        if name in registry.names("datasets"):
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in self.list_commands(ctx):
             return dataset_command(name)
         if Path(name).exists():
             return import_command(Path(name))
-        raise (
-            unknown("dataset", name, registry.names("datasets"))
-            if "/" not in name
-            else VbenchError(
-                f"{name}: not there; expected a dataset ({', '.join(registry.names('datasets'))}) or a folder of clips"
-            )
-        )
+        if "/" in name:
+            known = ", ".join(self.list_commands(ctx))
+            raise VbenchError(f"{name}: not there; expected a dataset ({known}) or a folder of clips")
+        return None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [CompletionItem(name) for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from vbench_ctl import prepare
-
         with formatter.section("Datasets"):
-            formatter.write_dl([(name, prepare.card(name).get("about", "")) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, _about(name)) for name in self.list_commands(ctx)])
+
+
+def _about(name: str) -> str:
+    from vbench_ctl import prepare
+
+    try:
+        return prepare.card(name).get("about", "")
+    except VbenchError as error:
+        return f"broken: {error}"
 
 
 @click.group(cls=Datasets, subcommand_metavar="(DATASET | FOLDER --as NAME) [OPTIONS]...")
@@ -54,11 +64,12 @@ def dataset_command(name: str) -> click.Command:
     from vbench_ctl import prepare, store
 
     leaf = registry.load("datasets", name)
+    types = get_type_hints(leaf.Options)
     own = [
         click.Option(
             [f"--{field.name.replace('_', '-')}"],
             default=field.default,
-            type=click.Choice(field.metadata["choices"]) if field.metadata["choices"] else field.type,
+            type=click.Choice(field.metadata["choices"]) if field.metadata["choices"] else types[field.name],
             show_default=field.default != "",
             help=field.metadata["help"],
         )
@@ -93,10 +104,10 @@ def dataset_command(name: str) -> click.Command:
     ) -> None:
         plan = prepare.plan(name, root, splits, limit, encoding, **options)
         if dry_run:
-            for split, clips in plan.clips.items():
-                click.echo(f"{name} {plan.recipe.variant} {split}: {clips} clips")
-            click.echo(f"{_shared.gigabytes(plan.size_bytes)} in {plan.folder}")
+            _announce(plan.folder, plan.recipe, plan.clips, plan.missing(), sum(plan.size_bytes.values()), as_json)
             return
+        if not plan.missing():
+            click.echo("this store is complete: nothing to do", err=True)
         _report(plan.folder, prepare.make(plan, workers), as_json)
 
     made = click.command(name, help=about)(run)

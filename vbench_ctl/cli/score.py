@@ -9,7 +9,7 @@ from vbench_ctl.cli import _shared
 
 @click.command()
 @click.argument("outputs", type=_shared.FOLDER)
-@click.option("--protocol", "protocol_id", help="A named protocol; see vbench-ctl list protocols.")
+@_shared.protocol()
 @click.option("--real", type=_shared.FOLDER, help="The real clips; with --protocol its own store is the default.")
 @click.option("--split", help="Which split of --real, if that is a store with several.")
 @click.option("--metrics", help="Comma-separated, such as psnr,ssim-glass.  [default: the protocol's]")

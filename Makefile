@@ -1,0 +1,51 @@
+# One environment in .venv; it is made anew only when what it is made from has changed.
+PYTHON ?= python3
+BIN = .venv/bin
+STAMP = .venv/.made-from-$(shell cat setup.cfg pyproject.toml | cksum | cut -d' ' -f1)
+export OMP_NUM_THREADS = 1
+export MKL_NUM_THREADS = 1
+
+.PHONY: help quickstart test slow lint bench clean
+
+help:
+	@echo "make quickstart   see the whole tool work in a few minutes"
+	@echo "make test         all tests, with all extras"
+	@echo "make slow         the tests that take minutes each"
+	@echo "make lint         ruff and mypy"
+	@echo "make bench        measure speed beside other ways of doing the same"
+
+# The quickstart needs no extras; an environment with all of them will do.
+quickstart: $(if $(wildcard $(STAMP)-all),$(STAMP)-all,$(STAMP)-core)
+	$(BIN)/vbench-ctl quickstart
+
+test: $(STAMP)-all
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+slow: $(STAMP)-all
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)-all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p vbench_ctl
+	$(BIN)/mypy --namespace-packages --explicit-package-bases generators baselines benchmarks
+
+bench: $(STAMP)-all
+	$(BIN)/python benchmarks/wsprites.py
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/ssim.py
+
+$(STAMP)-core:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	rm -f .venv/.made-from-*
+	touch $@
+
+$(STAMP)-all:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[all,test]'
+	rm -f .venv/.made-from-*
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info quickstart .pytest_cache .ruff_cache .mypy_cache
