@@ -37,7 +37,9 @@ def _second_set(task: Task) -> Store:
         for split, summary in task.real.manifest["splits"].items():
             if split != task.real.store.split and summary["clips"]:
                 return _open(task.real.store.folder, split)
-    raise VbenchError(f"{task.real.name}: the row real needs a store with a second split; prepare one more with --split")
+    raise VbenchError(
+        f"{task.real.name}: the row real needs a store with a second split; prepare one more with --split"
+    )
 
 
 @lru_cache(maxsize=2)

@@ -3,6 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from vbench_ctl import weights
+from vbench_ctl.errors import VbenchError
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -14,6 +17,18 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip("no shared reference data (set VBENCH_SHARED)")
     return path
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """A root with the real networks in it; they are fetched once and kept for the next run."""
+    root = Path(os.environ.get("VBENCH_TEST_WEIGHTS", ROOT / ".weights-cache"))
+    for name in ("i3d-k400", "inception-2015", "lpips-alex", "lpips-vgg"):
+        try:
+            weights.fetch(name, root)
+        except VbenchError as error:
+            pytest.skip(f"no real weights: {error}")
+    return root
 
 
 @pytest.fixture(autouse=True)

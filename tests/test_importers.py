@@ -268,6 +268,12 @@ def test_a_single_pvg_folder_is_named_after_itself(tmp_path):
     assert [clip.id for clip in clips_of(tmp_path / "00017")] == ["00017"]
 
 
+def test_pvg_folders_are_ordered_as_numbers(tmp_path):
+    for name in ("v10", "v9", "w1", "10", "9"):
+        put_pvg(tmp_path / name, noise(0))
+    assert [clip.id for clip in clips_of(tmp_path)] == ["9", "10", "v9", "v10", "w1"]
+
+
 def test_pickles_of_a_wrong_length_are_named(tmp_path):
     put_pvg(tmp_path / "a", noise(0), actions=[1, 2])
     with pytest.raises(VbenchError, match=r"a/actions\.pkl: holds 2 entries, expected a list of 3"):
@@ -301,7 +307,7 @@ def test_missing_glaction_is_named(tmp_path):
 def test_clips_with_other_labels_are_refused_by_the_store(tmp_path):
     put_pvg(tmp_path / "a", noise(0), actions=[1, 2, 3])
     put_frames(tmp_path / "b", noise(1))
-    with pytest.raises(VbenchError, match="clip b has the tracks"):
+    with pytest.raises(VbenchError, match="clip b has no tracks"):
         read(tmp_path)
 
 
@@ -375,7 +381,7 @@ def test_a_truncated_hdf5_file_is_named(tmp_path):
     data = (tmp_path / "bair.h5").read_bytes()
     (tmp_path / "bair.h5").write_bytes(data[: len(data) // 2])
     for layout in ("auto", "videogpt", "mcvd", "arrays"):
-        with pytest.raises(VbenchError, match=r"bair\.h5: is cut short"):
+        with pytest.raises(VbenchError, match=r"bair\.h5: is (cut short|not a whole)"):
             importers.recipe(tmp_path / "bair.h5", "ours", layout=layout)
 
 

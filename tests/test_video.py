@@ -753,3 +753,18 @@ def test_nothing_to_find(tmp_path):
 def test_ids_are_the_same_for_names_written_by_a_mac(tmp_path):
     video.write(tmp_path / unicodedata.normalize("NFD", "é.mkv"), smooth())
     assert list(video.find(tmp_path)) == [unicodedata.normalize("NFC", "é")]
+
+
+def test_a_link_that_leads_back_up_is_not_followed(tmp_path):
+    video.write(tmp_path / "a" / "clip.mkv", smooth())
+    (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "a" / "round").symlink_to(tmp_path / "a", target_is_directory=True)
+    assert list(video.find(tmp_path)) == ["a/clip"]
+
+
+def test_an_array_that_lies_in_another_file_is_refused(tmp_path):
+    secret = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(1, 2, 4, 4, 3)
+    secret.tofile(tmp_path / "secret")
+    with h5py.File(tmp_path / "clips.h5", "w") as file:
+        file.create_dataset("x", secret.shape, np.uint8, external=[(str(tmp_path / "secret"), 0, secret.size)])
+    assert "points elsewhere" in error_of(video.arrays, tmp_path / "clips.h5")

@@ -212,7 +212,9 @@ def test_box_resampling_is_exact_area_averaging():
     [
         ({"size": "big"}, "WIDTHxHEIGHT"),
         ({"size": "4"}, "between 16 and 1024"),
-        ({"agents": 0}, "at least 1"),
+        ({"agents": 0}, "between 1 and 255"),
+        ({"agents": 256}, "between 1 and 255"),
+        ({"frames": 0}, "at least 1"),
         ({"seed": -1}, "at least 0"),
         ({"art": "lpc"}, "go together"),
         ({"art_dir": "somewhere"}, "go together"),

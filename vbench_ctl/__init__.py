@@ -4,6 +4,7 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-_root = Path(__file__).resolve().parent.parent
-if (_root / "setup.cfg").is_file():  # a checkout: its top-level folders are vbench_ctl.datasets and so on
-    __path__.append(str(_root))
+_here = Path(__file__).resolve().parent
+# A checkout: the top-level folders beside this one are vbench_ctl.datasets and so on. An installed package has them inside.
+if (_here.parent / "setup.cfg").is_file() and not (_here / "datasets").is_dir():
+    __path__.append(str(_here.parent))

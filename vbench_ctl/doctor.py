@@ -4,23 +4,20 @@ import importlib
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import NamedTuple
 
-from vbench_ctl import __version__, execute, files
+from packaging.requirements import Requirement
+
+from vbench_ctl import __version__, execute, files, registry, weights
+from vbench_ctl.errors import VbenchError
 
 CODECS = {"libx264": "mp4", "ffv1": "lossless mkv", "libvpx-vp9": "webm", "gif": "gif"}
 FREE_GB = 5
-EXTRAS = {
-    "tf": ("tensorflow", "tensorflow-hub"),
-    "ray": ("ray",),
-    "web": ("fastapi", "uvicorn"),
-    "track": ("wandb", "tensorboard"),
-    "download": ("gdown", "yt-dlp", "huggingface_hub"),
-    "skvideo": ("scikit-video",),
-}
+NOT_FOR_USERS = ("all", "test")  # extras that are not worth a line
 
 
 class Finding(NamedTuple):
@@ -34,21 +31,24 @@ class Finding(NamedTuple):
 
 def examine(root: str | Path | None = None) -> Iterator[Finding]:
     """Yield all findings; a check that fails in an unforeseen way is a finding too."""
-    checks: list[Callable[[], Iterator[Finding]]] = [
-        _python,
-        _packages,
-        _torch_pair,
-        _devices,
-        _video,
-        lambda: _disk(files.home(root)),
-        lambda: _weights(files.home(root) / "weights"),
-        _extras,
-    ]
-    for check in checks:
+    home = files.home(root)
+    checks = {
+        "python": _python(),
+        "packages": _packages(),
+        "torch": _torch_pair(),
+        "processors": _processors(),
+        "gpu": _gpu(),
+        "video": _video(),
+        "disk": _disk(home),
+        "weights": _weights(home / "weights"),
+        "extras": _extras(),
+        "plugins": _plugins(),
+    }
+    for subject, findings in checks.items():
         try:
-            yield from check()
+            yield from findings
         except Exception as error:
-            yield Finding(getattr(check, "__name__", "check").strip("_"), "broken", f"{type(error).__name__}: {error}")
+            yield Finding(subject, "broken", _reason(error), "mend what the lines above say first, then run it again")
 
 
 def _python() -> Iterator[Finding]:
@@ -59,42 +59,75 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    found, missing = [], []
-    for requirement in requires("vbench-ctl") or []:
-        if "extra ==" in requirement:
-            continue
-        name = requirement.split(";")[0].split(">")[0].split("=")[0].split("<")[0].split("[")[0].strip()
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            missing.append(name)
-    yield Finding("packages", "ok", ", ".join(found))
-    if missing:
-        yield Finding("packages", "broken", f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+    needed = _requirements("")
+    if not needed:
+        yield Finding("packages", "broken", "vbench-ctl itself is not installed", "pip install -e . in the checkout")
+    good, bad = _sorted_out(needed)
+    if good:
+        yield Finding("packages", "ok", ", ".join(good))
+    if bad:
+        wanted = " ".join(f'"{requirement}"' for requirement in bad)
+        yield Finding("packages", "broken", ", ".join(bad.values()), f"pip install {wanted}")
+
+
+def _extras() -> Iterator[Finding]:
+    extras = metadata("vbench-ctl").get_all("Provides-Extra") or [] if _version("vbench-ctl") else []
+    for extra in extras:
+        good, bad = _sorted_out(_requirements(extra))
+        mend = f'pip install "vbench-ctl[{extra}]"' if bad else ""
+        if extra not in NOT_FOR_USERS:
+            yield Finding(f"[{extra}]", "note" if bad else "ok", ", ".join(bad.values() if bad else good), mend)
+
+
+def _requirements(extra: str) -> list[Requirement]:
+    """Return what one extra asks for; "" is what every installation needs."""
+    try:
+        found = [Requirement(text) for text in requires("vbench-ctl") or []]
+    except PackageNotFoundError:
+        return []
+    always = {str(each) for each in found if each.marker is None or each.marker.evaluate({"extra": ""})}
+    if not extra:
+        return [each for each in found if str(each) in always]
+    return [
+        each for each in found if each.marker and str(each) not in always and each.marker.evaluate({"extra": extra})
+    ]
+
+
+def _sorted_out(requirements: list[Requirement]) -> tuple[list[str], dict[str, str]]:
+    """Return what is there, and by "name>=version" what is missing or does not fit."""
+    good, bad = [], {}
+    for each in requirements:
+        held = _version(each.name)
+        if held is None:
+            bad[f"{each.name}{each.specifier}"] = f"{each.name} is missing"
+        elif not each.specifier.contains(held, prereleases=True):
+            bad[f"{each.name}{each.specifier}"] = f"{each.name} is {held}, needed is {each.specifier}"
+        else:
+            good.append(f"{each.name} {held}")
+    return good, bad
 
 
 def _torch_pair() -> Iterator[Finding]:
     """Try the compiled operators of torchvision: they break when its torch is of another build."""
-    import torch
-
-    built_for = f"torch {torch.__version__}"
+    pair = f"torch {_version('torch') or '-'} and torchvision {_version('torchvision') or '-'}"
     mend = "install both from the same index: pip install --force-reinstall torch torchvision"
     try:
+        torch = importlib.import_module("torch")
         torchvision = importlib.import_module("torchvision")
         torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        yield Finding(
-            "torch", "broken", f"{built_for} and torchvision {_version('torchvision')} do not fit: {reason}", mend
-        )
+        yield Finding("torch", "broken", f"{pair} do not fit: {_reason(error)}", mend)
         return
-    yield Finding("torch", "ok", f"{built_for}, torchvision {torchvision.__version__}")
+    yield Finding("torch", "ok", f"torch {torch.__version__}, torchvision {torchvision.__version__}")
 
 
-def _devices() -> Iterator[Finding]:
+def _processors() -> Iterator[Finding]:
+    yield Finding("processors", "ok", f"{execute.cpus()} of {platform.processor() or platform.machine()}")
+
+
+def _gpu() -> Iterator[Finding]:
     import torch
 
-    yield Finding("processors", "ok", f"{execute.cpus()} of {platform.processor() or platform.machine()}")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield Finding("gpu", "ok", ", ".join(names))
@@ -107,14 +140,21 @@ def _devices() -> Iterator[Finding]:
 def _video() -> Iterator[Finding]:
     import av
 
-    lacking = [f"{codec} ({use})" for codec, use in CODECS.items() if codec not in av.codecs_available]
-    text = f"PyAV {av.__version__}, " + ", ".join(
-        f"{name} {v[0]}.{v[1]}" for name, v in sorted(av.library_versions.items())
-    )
-    yield Finding("video", "ok", text)
+    libraries = (f"{name} {v[0]}.{v[1]}" for name, v in sorted(av.library_versions.items()))
+    yield Finding("video", "ok", f"PyAV {av.__version__}, {', '.join(libraries)}")
+    lacking = [f"{codec} ({use})" for codec, use in CODECS.items() if not _encodes(codec)]
     if lacking:
         mend = "pip install --force-reinstall av (the wheels from the package index have all of them)"
         yield Finding("video", "broken", f"no encoder for {', '.join(lacking)}", mend)
+
+
+def _encodes(codec: str) -> bool:
+    import av
+
+    try:
+        return av.Codec(codec, "w").is_encoder
+    except av.codec.codec.UnknownCodecError:
+        return False
 
 
 def _disk(home: Path) -> Iterator[Finding]:
@@ -122,32 +162,40 @@ def _disk(home: Path) -> Iterator[Finding]:
     usage = shutil.disk_usage(existing)
     text = f"{home}: {usage.free / 1e9:.0f} GB free of {usage.total / 1e9:.0f}"
     low = usage.free < FREE_GB * 1e9
-    yield Finding(
-        "disk", "note" if low else "ok", text, "free some space, or set VBENCH_HOME to a larger disk" if low else ""
-    )
+    mend = "free some space, or set VBENCH_HOME to a larger disk" if low else ""
+    yield Finding("disk", "note" if low else "ok", text, mend)
     try:
-        with files.atomic(home / "doctor.txt") as part:
-            part.write_text("can write")
-        (home / "doctor.txt").unlink()
-    except Exception as error:
+        with files.explained(home), tempfile.NamedTemporaryFile(dir=existing) as file:
+            file.write(b"can write")
+    except VbenchError as error:
         yield Finding("disk", "broken", str(error), "set VBENCH_HOME to a folder you can write to")
 
 
 def _weights(folder: Path) -> Iterator[Finding]:
-    held = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
-    text = ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.0f} MB)" for path in held) if held else "none"
-    yield Finding("weights", "ok" if held else "note", f"{folder}: {text}")
+    """Verify the networks that were fetched or added; those inside packages come with them."""
+    held = [row for row in weights.status(folder.parent) if row.state not in ("absent", "packaged")]
+    good = [f"{row.name} ({row.sha8}, {row.state})" for row in held if row.state != "broken"]
+    text = f"{folder}: {', '.join(good) or 'none'}"
+    yield Finding("weights", "ok" if good else "note", text, "" if good else "vbench-ctl weights fetch i3d-k400")
+    for row in held:
+        if row.state == "broken":
+            yield Finding("weights", "broken", f"{row.name} is damaged", f"vbench-ctl weights fetch {row.name}")
 
 
-def _extras() -> Iterator[Finding]:
-    for extra, packages in EXTRAS.items():
-        lacking = [name for name in packages if _version(name) is None]
-        if lacking:
-            yield Finding(
-                f"[{extra}]", "note", f"not installed: {', '.join(lacking)}", f'pip install "vbench-ctl[{extra}]"'
-            )
-        else:
-            yield Finding(f"[{extra}]", "ok", ", ".join(f"{name} {_version(name)}" for name in packages))
+def _plugins() -> Iterator[Finding]:
+    """Load what third parties registered."""
+    for point in registry.plugins():
+        kind, _, name = point.name.partition(".")
+        dist = point.dist.name if point.dist else point.value
+        if kind not in registry.FOLDERS or not name:
+            text = f'{dist} registers "{point.name}", expected {", ".join(f"{k}.NAME" for k in registry.FOLDERS)}'
+            yield Finding("plugins", "broken", text, f"mend or uninstall {dist}")
+            continue
+        try:
+            registry.load(kind, name)
+            yield Finding("plugins", "ok", f"{point.name} of {registry.origin(kind, name)}")
+        except VbenchError as error:
+            yield Finding("plugins", "broken", str(error), f"upgrade or uninstall {dist}")
 
 
 def _version(name: str) -> str | None:
@@ -155,3 +203,7 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]

@@ -27,5 +27,6 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
 
     known = sorted(known)
     near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    hint = f'did you mean "{near[0]}"? ' if near else ""
-    return UsageError(f'no {kind} "{word}"; {hint}known: {", ".join(known) or "none"}')
+    hint = f'did you mean "{near[0]}"?' if near else ""
+    listed = f"known: {', '.join(known) or 'none'}" if not near or len(known) <= 20 else ""
+    return UsageError(f'no {kind} "{word}"; {" ".join(filter(None, (hint, listed)))}')

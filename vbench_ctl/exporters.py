@@ -1,8 +1,8 @@
 """Stores written in the layouts that other programs read.
 
 A clip lies at its id below the exported folder, under the name of its split where the id does not say it; importing
-the folder gives the clips back. An export appears under its name when it is whole; until then it has a hidden name
-beside it that stands for its content, so that a killed one goes on with the clips that are missing.
+the folder (of WebDataset, the unpacked tars) gives the clips back. An export appears under its name when it is whole;
+until then it has a hidden name beside it that stands for its content, and a killed one goes on with what is missing.
 """
 
 import hashlib

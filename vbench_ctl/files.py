@@ -90,6 +90,11 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
+def cell(text: str) -> str:
+    """Keep a spreadsheet from taking a CSV cell for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; a broken one is named."""
     try:
@@ -99,8 +104,8 @@ def read_json(path: Path) -> Any:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in `folder`."""
-    for part in folder.glob(".*.part*"):
+    """Remove the temporary files that a killed process left at any depth of `folder`."""
+    for part in list(folder.rglob(".*.part*")):
         _remove(part)
 
 

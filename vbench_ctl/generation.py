@@ -1,5 +1,6 @@
 """Generate the clips a protocol asks for with a baseline, into an outputs folder."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,13 +54,14 @@ def generate(
     }
     with files.locked(out):
         _check_same(out, header)
+        files.sweep(out)
         files.write_json(out / "manifest.json", header)
         todo = [pair for pair in wanted if not _path(out, cases[pair[0]], pair[1]).exists()]
-        task = Task(protocol, real, cases)
-        chunks = [_Chunk(baseline, task, seed, out, todo[at : at + CHUNK]) for at in range(0, len(todo), CHUNK)]
+        chunks = [todo[at : at + CHUNK] for at in range(0, len(todo), CHUNK)]
+        generate_chunk = functools.partial(_generate_chunk, _Order(baseline, Task(protocol, real, cases), seed, out))
         with progress(f"generate {baseline}", len(wanted), "clips", len(wanted) - len(todo)) as advance:
-            for index, _ in execute.run(_generate_chunk, chunks, workers):
-                advance(len(chunks[index].wanted))
+            for index, _ in execute.run(generate_chunk, chunks, workers):
+                advance(len(chunks[index]))
         clips = [
             {"clip": cases[index].clip, "start": cases[index].start, "sample": sample, "file": name}
             for index, sample in wanted
@@ -72,19 +74,20 @@ def generate(
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class _Order:
+    """What is asked of a baseline, whichever case and sample."""
+
     baseline: str
     task: Task
     seed: int
     out: Path
-    wanted: list[tuple[int, int]]
 
 
-def _generate_chunk(chunk: _Chunk) -> None:
-    leaf = registry.load("baselines", chunk.baseline)
-    for index, sample in chunk.wanted:
-        rng = np.random.default_rng([chunk.seed, index, sample])
-        video.write(_path(chunk.out, chunk.task.cases[index], sample), leaf.generate(chunk.task, index, rng))
+def _generate_chunk(order: _Order, wanted: Sequence[tuple[int, int]]) -> None:
+    leaf = registry.load("baselines", order.baseline)
+    for index, sample in wanted:
+        rng = np.random.default_rng([order.seed, index, sample])
+        video.write(_path(order.out, order.task.cases[index], sample), leaf.generate(order.task, index, rng))
 
 
 def _path(out: Path, case: Case, sample: int) -> Path:
@@ -96,6 +99,8 @@ def _check_same(out: Path, header: dict[str, Any]) -> None:
     if not (out / "manifest.json").exists():
         return
     held = files.read_json(out / "manifest.json")
+    if not isinstance(held, dict):
+        raise VbenchError(f"{out}/manifest.json is not of an outputs folder; choose another --out")
     for key, value in header.items():
         if held.get(key) != value:
             raise VbenchError(f"{out} holds outputs with {key} {held.get(key)}, not {value}; choose another --out")

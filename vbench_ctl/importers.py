@@ -320,20 +320,6 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise VbenchError(f"{path}: is cut short or no HDF5 file ({error}); copy or fetch it again") from error
 
 
-def _item(group: h5py.Group, name: str, kind: type = h5py.Dataset) -> Any:
-    """Return what lies in this very file under a name; HDF5 can point to other files on the machine."""
-    link = group.get(name, getlink=True)
-    item = group[name] if isinstance(link, h5py.HardLink) else link
-    place = f"{group.file.filename}: {name} in {group.name}"
-    if isinstance(item, h5py.SoftLink | h5py.ExternalLink) or (
-        isinstance(item, h5py.Dataset) and (item.is_virtual or item.external)
-    ):
-        raise VbenchError(f"{place} points elsewhere, perhaps to another file; expected the data itself")
-    if not isinstance(item, kind):
-        raise VbenchError(f"{place} is {'missing' if item is None else 'of another kind'}, expected a {kind.__name__}")
-    return item
-
-
 def _hdf5_layout(path: Path) -> str:
     with _opened(path) as file:
         if any(name.endswith("_idx") for name in file):
@@ -363,7 +349,7 @@ def _find_videogpt(source: Path) -> Iterator[Source]:
             if not splits:
                 raise VbenchError(f"{path}: has no train_idx or the like, so it is no VideoGPT file")
             for split in splits:
-                frames, starts = _item(file, f"{split}_data"), _starts(file, split)
+                frames, starts = video.hdf5_item(file, f"{split}_data"), _starts(file, split)
                 frame_bytes = int(np.prod(frames.shape[1:]))
                 for index, (start, stop) in enumerate(itertools.pairwise(starts)):
                     clip_id = f"{before}{split}/{video.array_id(index)}"
@@ -372,7 +358,7 @@ def _find_videogpt(source: Path) -> Iterator[Source]:
 
 def _starts(file: h5py.File, split: str) -> list[int]:
     """Return where the clips start, and the end."""
-    data, index = _item(file, f"{split}_data"), _item(file, f"{split}_idx")
+    data, index = video.hdf5_item(file, f"{split}_data"), video.hdf5_item(file, f"{split}_idx")
     total = len(data)
     if index.ndim != 1 or index.dtype.kind not in "iu" or not 0 < len(index) <= total + 1:
         raise VbenchError(
@@ -391,12 +377,12 @@ def _starts(file: h5py.File, split: str) -> list[int]:
 
 
 def _read_videogpt(file: h5py.File, source: Source) -> Clip:
-    return Clip(source.id, _rows(_item(file, f"{_split(source)}_data"), *source.rows))
+    return Clip(source.id, _rows(video.hdf5_item(file, f"{_split(source)}_data"), *source.rows))
 
 
 def _videogpt_tracks(file: h5py.File, source: Source, _: int) -> dict[str, np.ndarray]:
     name = f"{_split(source)}_actions"
-    return {"actions": _rows(_item(file, name), *source.rows)} if name in file else {}
+    return {"actions": _rows(video.hdf5_item(file, name), *source.rows)} if name in file else {}
 
 
 def _split(source: Source) -> str:
@@ -409,18 +395,18 @@ def _split(source: Source) -> str:
 def _find_mcvd(source: Path) -> Iterator[Source]:
     for path, name, before in _files(source, HDF5):
         with _opened(path) as file:
-            lengths = _item(file, "len", h5py.Group)
+            lengths = video.hdf5_item(file, "len", h5py.Group)
             for index in range(len(lengths)):
-                length, group = _item(lengths, str(index))[()], _item(file, str(index), h5py.Group)
+                length, group = video.hdf5_item(lengths, str(index))[()], video.hdf5_item(file, str(index), h5py.Group)
                 if length != len(group):
                     raise VbenchError(f"{path}: clip {index} has {len(group)} frames, its length is given as {length}")
-                frame_bytes = int(np.prod(_item(group, "0").shape))
+                frame_bytes = int(np.prod(video.hdf5_item(group, "0").shape))
                 yield Source(f"{before}{index}", name, len(group) * frame_bytes, (index, index + 1))
 
 
 def _read_mcvd(file: h5py.File, source: Source) -> Clip:
-    group = _item(file, str(source.rows[0]), h5py.Group)
-    frames = [_item(group, str(t)) for t in range(len(group))]
+    group = video.hdf5_item(file, str(source.rows[0]), h5py.Group)
+    frames = [video.hdf5_item(group, str(t)) for t in range(len(group))]
     if len({frame.shape for frame in frames}) > 1:
         raise VbenchError(f"{file.filename}: the frames of clip {source.id} differ in size")
     return Clip(source.id, np.stack([_rows(frame, 0, len(frame)) for frame in frames]))
@@ -439,12 +425,6 @@ def _find_arrays(source: Path) -> Iterator[Source]:
 
 @contextmanager
 def _array(path: Path) -> Iterator[Any]:
-    if path.suffix.lower() in HDF5:
-        with _opened(path) as file:
-            names: list[str] = []
-            file.visit(names.append)
-            for name in names:
-                _item(file, name, h5py.HLObject)  # video.arrays follows virtual datasets
     yield video.arrays(path)
 
 

@@ -64,11 +64,18 @@ def _table(protocol: str, group: list[Row]) -> Table:
         key=lambda c: (order.index(c.metric) if c.metric in order else len(order), c.metric, c.signature == PUBLISHED)
     )
     cells: dict[str, dict[Column, Row]] = {}
-    for row in group:  # of two rows for one cell the later one counts
-        cells.setdefault(row.model, {})[Column(row.metric, row.signature, row.direction, row.unit)] = row
+    replaced = []
+    for row in group:
+        earlier = cells.setdefault(row.model, {})
+        column = Column(row.metric, row.signature, row.direction, row.unit)
+        if column in earlier and earlier[column].value != row.value:
+            replaced.append(
+                f"{row.model}, {row.metric}: of several numbers the last is shown, another is {number(earlier[column])}"
+            )
+        earlier[column] = row
     models = sorted(cells, key=lambda model: [_rank(column, cells[model].get(column)) for column in columns])
     title = known.title if known else "not a named protocol: these numbers compare with each other only"
-    return Table(protocol, title, columns, {model: cells[model] for model in models}, _remarks(columns))
+    return Table(protocol, title, columns, {model: cells[model] for model in models}, _remarks(columns) + replaced)
 
 
 def _rank(column: Column, row: Row | None) -> tuple[bool, float]:
@@ -85,6 +92,8 @@ def _remarks(columns: Sequence[Column]) -> list[str]:
         for number, signature in enumerate(signatures[1:], 2):
             why = rows.difference(signatures[0], signature)
             remarks.append(f"{metric} [{number}] is kept apart from {metric} [1]: their signatures differ in {why}")
+        if signatures and any(c.metric == metric and c.signature == PUBLISHED for c in columns):
+            remarks.append(f"published {metric} is kept apart: papers do not say how they computed it in every detail")
     return remarks
 
 
@@ -93,7 +102,8 @@ def _remarks(columns: Sequence[Column]) -> list[str]:
 
 def scored_rows(root: str | Path | None = None) -> list[Row]:
     """Return the rows that `score` saved on this machine."""
-    return [row for path in sorted((files.home(root) / "rows").rglob("*.json")) for row in rows.load(path)]
+    found = sorted(path for path in (files.home(root) / "rows").rglob("*.json") if not path.name.startswith("."))
+    return [row for path in found for row in rows.load(path)]
 
 
 def reproduced_rows() -> list[Row]:
@@ -119,7 +129,7 @@ def _published_row(entry: dict[str, str]) -> Row:
     spread = float(entry["std"]) if entry["std"] else None
     remarks = [entry["note"], "" if entry["verified"] == "true" else "unverified"]
     return Row(
-        metric=protocols.PUBLISHED_METRICS.get(entry["metric"], entry["metric"]),
+        metric=protocols.published_metric(protocols.load(entry["protocol"]), entry["metric"]),
         value=value,
         low=value - spread if spread else None,
         high=value + spread if spread else None,
@@ -157,7 +167,8 @@ def markdown(found: Sequence[Table]) -> str:
         lines.append("| " + " | ".join(["model", *map(_plain, table.labels())]) + " |")
         lines.append("|" + "---|" * (1 + len(table.columns)))
         for model, cells in table.cells.items():
-            lines.append("| " + " | ".join([_plain(model), *(number(cells.get(c)) for c in table.columns)]) + " |")
+            numbers = (number(cells.get(column)) for column in table.columns)
+            lines.append("| " + " | ".join(map(_plain, (model, *numbers))) + " |")
         lines += ["", *(f"- {_plain(remark)}" for remark in (*table.remarks, *notes(table)))]
         parts.append("\n".join(lines).rstrip() + "\n")
     return "\n".join(parts)
@@ -189,19 +200,15 @@ def as_csv(found: Sequence[Table]) -> str:
                     texts = (row.direction, row.unit, str(row.n), row.signature, row.note)
                     values = ("" if v is None else repr(v) for v in (row.value, row.low, row.high))
                     writer.writerow(
-                        [*map(_harmless, (row.protocol, model, row.metric)), *values, *map(_harmless, texts)]
+                        [*map(files.cell, (row.protocol, model, row.metric)), *values, *map(files.cell, texts)]
                     )
     return text.getvalue()
 
 
-def _harmless(text: str) -> str:
-    """Keep a spreadsheet from taking a cell for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
 def _plain(text: str) -> str:
-    """Keep a text from being taken for markdown tables or HTML."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    """Keep a text from being taken for markdown tables, links or HTML, and terminals from following its codes."""
+    text = text.replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(").replace("<", "&lt;")
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def select(found: Iterable[Row], wanted: Sequence[str]) -> list[Row]:

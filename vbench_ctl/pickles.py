@@ -2,12 +2,14 @@
 
 A pickle is a program. This reader knows lists, tuples, dicts, numbers, strings, bytes, None and numpy arrays of
 numbers, and stops at the first name of anything else. NumPy's own reconstruction is stood in for: given a made-up
-state it writes outside its memory.
+state it writes outside its memory. A TorchScript archive is a zip with such a pickle and the bytes of its tensors.
 """
 
 import io
+import math
 import pickle
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +28,8 @@ def load(source: Path | bytes) -> Any:
     try:
         data = source if isinstance(source, bytes) else source.read_bytes()
         # latin1 is what NumPy's bytes need when Python 2 wrote them
-        return _plain(_Reader(io.BytesIO(data), encoding="latin1").load(), {})[0]
+        found = _Reader(io.BytesIO(data), encoding="latin1").load()
+        return _plain(found, {}, max(_MOST_VALUES, len(data)))[0]  # each value of an array took at least a byte
     except _Refused as error:
         raise VbenchError(
             f"{name}: holds {error}, expected only lists, dicts, numbers, strings and numpy arrays of numbers; "
@@ -34,6 +37,20 @@ def load(source: Path | bytes) -> Any:
         ) from None
     except Exception as error:  # a broken pickle can fail in any way
         raise VbenchError(f"{name}: is not a whole pickle of plain data ({error}); fetch it again") from error
+
+
+def load_torchscript(source: Path) -> dict[str, np.ndarray]:
+    """Return the tensors of a TorchScript archive under the names of its state dict; its code stays unread."""
+    tensors: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(source) as archive:
+            _collect(_ScriptReader(archive, "data").load(), "", tensors, set())
+            _collect(_ScriptReader(archive, "constants").load(), "constants", tensors, set())
+    except _Refused as error:
+        raise VbenchError(f"{source}: holds {error}, expected a module of tensors; nothing of it was run") from None
+    except Exception as error:  # a broken archive can fail in any way
+        raise VbenchError(f"{source}: is not a whole TorchScript archive ({error}); fetch it again") from error
+    return tensors
 
 
 class _Refused(Exception):
@@ -58,7 +75,7 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         raise _Refused("a reference to something outside it")
 
 
-def _plain(value: Any, done: dict[int, tuple[Any, int]]) -> tuple[Any, int]:
+def _plain(value: Any, done: dict[int, tuple[Any, int]], most: int) -> tuple[Any, int]:
     """Return the value with real arrays, and how many values it holds; refuse everything that is not plain."""
     if type(value) in _SCALARS or isinstance(value, np.number | np.bool_):
         return value, 1
@@ -66,21 +83,22 @@ def _plain(value: Any, done: dict[int, tuple[Any, int]]) -> tuple[Any, int]:
         return value, value.size
     if id(value) in done:
         return done[id(value)]
-    done[id(value)] = (None, _MOST_VALUES + 1)  # stays only for what holds itself
+    done[id(value)] = (None, most + 1)  # stays only for what holds itself
     if isinstance(value, _Array):
         made: Any = value.array()
         parts = [(made, made.size)]
     elif type(value) in (list, tuple):
-        parts = [_plain(item, done) for item in value]
+        parts = [_plain(item, done, most) for item in value]
         made = type(value)(item for item, _ in parts)
     elif type(value) is dict:
-        keys, items = [_plain(key, done) for key in value], [_plain(item, done) for item in value.values()]
+        keys = [_plain(key, done, most) for key in value]
+        items = [_plain(item, done, most) for item in value.values()]
         parts = keys + items
         made = {key: item for (key, _), (item, _) in zip(keys, items, strict=True)}
     else:
         raise _Refused(f"a {type(value).__name__.lstrip('_').lower()}")
     size = 1 + sum(size for _, size in parts)
-    if size > _MOST_VALUES:
+    if size > most:
         raise _Refused("more values than it has bytes for")
     done[id(value)] = (made, size)
     return done[id(value)]
@@ -155,3 +173,103 @@ for _package in ("numpy.core", "numpy._core"):
     _NAMES[f"{_package}.multiarray", "_reconstruct"] = _array
     _NAMES[f"{_package}.multiarray", "scalar"] = _scalar
     _NAMES[f"{_package}.numeric", "_frombuffer"] = _filled
+
+
+# TorchScript. What its classes are called does not matter here: a module is the tensors and modules it names.
+
+_STORAGES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "<i1",
+    "ByteStorage": "<u1",
+    "BoolStorage": "?",
+}
+
+
+class _Module:
+    __slots__ = ("fields",)
+
+    def __setstate__(self, fields: Any) -> None:
+        self.fields = fields
+
+
+class _Tensor:
+    __slots__ = ("values",)
+
+    def __init__(self, values: np.ndarray):
+        self.values = values
+
+
+class _ScriptReader(_Reader):
+    """Reads one pickle of a TorchScript archive, `data.pkl` or `constants.pkl`, beside the folder of its tensors."""
+
+    def __init__(self, archive: zipfile.ZipFile, part: str):
+        self.archive = archive
+        self.folder = f"{archive.namelist()[0].partition('/')[0]}/{part}"
+        super().__init__(io.BytesIO(archive.read(f"{self.folder}.pkl")))
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("__torch__"):
+            return _Module
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        if (module, name) not in _SCRIPT_NAMES:
+            raise _Refused(f"{module}.{name}")
+        return _SCRIPT_NAMES[module, name]
+
+    def persistent_load(self, pid: Any) -> _Tensor:
+        kind, dtype, key, *_ = pid
+        if kind != "storage" or dtype not in _STORAGES.values():
+            raise _Refused("a reference to something that is no tensor")
+        return _Tensor(np.frombuffer(self.archive.read(f"{self.folder}/{key}"), dtype))
+
+
+def _tensor(storage: _Tensor, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
+    """View the bytes of a storage as a tensor; strides count values."""
+    values = storage.values
+    if min((offset, *shape, *strides)) < 0 or math.prod(shape) > values.size:
+        raise _Refused("a tensor of an impossible shape")
+    last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+    if 0 not in shape and last >= values.size:
+        raise _Refused("a tensor that reaches beyond its bytes")
+    steps = [stride * values.itemsize for stride in strides]
+    return _Tensor(np.lib.stride_tricks.as_strided(values[offset:], shape, steps).copy())
+
+
+def _same(value: Any, *_: Any) -> Any:
+    return value
+
+
+def _no_items(*_: Any) -> dict:
+    return {}
+
+
+_SCRIPT_NAMES: dict[tuple[str, str], Callable[..., Any]] = {
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _same,
+    ("torch.jit._pickle", "restore_type_tag"): _same,
+    ("torch", "device"): _same,
+    ("collections", "OrderedDict"): _no_items,
+}
+for _kind in ("int", "tensor", "double", "bool"):
+    _SCRIPT_NAMES["torch.jit._pickle", f"build_{_kind}list"] = _same
+
+
+def _collect(value: Any, name: str, tensors: dict[str, np.ndarray], seen: set[int]) -> None:
+    """Put the tensors below `value` into `tensors`, named by the way to them."""
+    if isinstance(value, _Tensor):
+        tensors[name] = value.values
+        return
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    fields = getattr(value, "fields", {}) if isinstance(value, _Module) else value
+    if isinstance(fields, list | tuple):
+        fields = dict(enumerate(fields))
+    if isinstance(fields, dict):
+        for key, item in fields.items():
+            _collect(item, f"{name}.{key}".lstrip("."), tensors, seen)

@@ -21,11 +21,6 @@ class Plan(NamedTuple):
     clips: dict[str, int]  # expected per split
     size_bytes: dict[str, int]
 
-    def missing(self) -> list[str]:
-        """Return the splits that the store does not have yet."""
-        made = store.read_manifest(self.folder)["splits"] if store.is_store(self.folder) else {}
-        return [split for split in self.clips if split not in made]
-
 
 def plan(
     name: str,
@@ -66,9 +61,9 @@ def make(plan: Plan, workers: int = 1) -> dict[str, Any]:
     """Write the planned store and return its manifest."""
     with files.explained(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
-    missing = plan.missing()
-    made = sum(path.stat().st_size for split in missing for path in plan.folder.glob(f"{split}-*.h5"))
-    needed = sum(plan.size_bytes[split] for split in missing) - made
+    todo = missing(plan.folder, plan.recipe)
+    made = sum(path.stat().st_size for split in todo for path in plan.folder.glob(f"{split}-*.h5"))
+    needed = sum(plan.size_bytes[split] for split in todo) - made
     free = shutil.disk_usage(plan.folder).free
     if needed > free:
         raise VbenchError(
@@ -76,6 +71,12 @@ def make(plan: Plan, workers: int = 1) -> dict[str, Any]:
             "free some space, choose another --root, or take fewer clips (--limit, --split)"
         )
     return store.build(plan.folder, plan.recipe, workers)
+
+
+def missing(folder: Path, recipe: store.Recipe) -> list[str]:
+    """Return the splits of a recipe that its store does not have yet."""
+    made = store.read_manifest(folder)["splits"] if store.is_store(folder) else {}
+    return [split for split in recipe.work if split not in made]
 
 
 def card(name: str, leaf: ModuleType | None = None) -> dict[str, Any]:

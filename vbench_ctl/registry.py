@@ -33,7 +33,7 @@ def names(kind: str) -> list[str]:
 
 def load(kind: str, name: str) -> ModuleType:
     """Import one leaf; an unknown name raises with the nearest one."""
-    ours, theirs = _ours(kind), _theirs(kind).get(name, ())
+    ours, theirs = _ours(kind), _theirs(kind).get(name, [])
     places = ["vbench-ctl"] * (name in ours) + [_place(point) for point in theirs]
     if not places:
         raise unknown(kind[:-1], name, names(kind))
@@ -44,12 +44,12 @@ def load(kind: str, name: str) -> ModuleType:
 
 def origin(kind: str, name: str) -> str:
     """Say which distribution a leaf comes from."""
-    return " and ".join(_place(point) for point in _theirs(kind).get(name, ())) or "vbench-ctl"
+    return " and ".join(_place(point) for point in _theirs(kind).get(name, [])) or "vbench-ctl"
 
 
 def plugins() -> list[EntryPoint]:
     """Return everything that third parties registered, whether it fits or not."""
-    return sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    return sorted(entry_points(group=GROUP), key=lambda point: (point.name, _place(point)))
 
 
 def _load_theirs(kind: str, name: str, point: EntryPoint) -> ModuleType:

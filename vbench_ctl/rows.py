@@ -9,6 +9,9 @@ from typing import Any
 from vbench_ctl import files
 from vbench_ctl.errors import VbenchError
 
+_NUMBER = (int, float, type(None))
+_KINDS = {"value": _NUMBER, "low": _NUMBER, "high": _NUMBER, "n": (int,), "per_frame": (list,), "provenance": (dict,)}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -42,9 +45,11 @@ def signature(metric: str, variant: str, network: str, frames: str, count: str, 
 
 
 def difference(a: str, b: str) -> str:
-    """Say in which fields two signatures differ."""
-    pairs = zip(SIGNATURE_FIELDS, a.split("|"), b.split("|"), strict=False)
-    return ", ".join(f"{name} {x} / {y}" for name, x, y in pairs if x != y)
+    """Say in which fields two signatures differ; one that is not ours is shown whole."""
+    fields = a.split("|"), b.split("|")
+    if {len(SIGNATURE_FIELDS)} != set(map(len, fields)):
+        return f"{a} / {b}"
+    return ", ".join(f"{name} {x} / {y}" for name, x, y in zip(SIGNATURE_FIELDS, *fields, strict=True) if x != y)
 
 
 def save(path: Path, rows: Iterable[Row]) -> None:
@@ -73,8 +78,19 @@ def load(path: Path) -> list[Row]:
                 else f"has unknown {', '.join(sorted(set(entry) - known))}"
             )
             raise VbenchError(f"{path}: row {number} {wrong}")
+        _check_values(f"{path}: row {number}", entry)
         rows.append(Row(**entry))
     return rows
+
+
+def _check_values(place: str, entry: dict[str, Any]) -> None:
+    """Refuse values of another kind than Row's."""
+    for key, value in entry.items():
+        kinds = _KINDS.get(key, (str,))
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise VbenchError(f"{place}: {key} is {value!r}, expected {' or '.join(kind.__name__ for kind in kinds)}")
+    if entry["direction"] not in ("higher", "lower"):
+        raise VbenchError(f"{place}: direction is {entry['direction']!r}, expected higher or lower")
 
 
 def _identity(row: Row) -> tuple[str, str, str, str]:

@@ -1,5 +1,6 @@
 """From clips to rows: pair generated clips with real ones, compute each metric per clip, average, and say how."""
 
+import functools
 import hashlib
 import platform
 import re
@@ -101,7 +102,7 @@ def pair_by_protocol(protocol: Protocol, real: Source, fake: Source) -> list[Pai
         found = []
         for sample in range(protocol.samples):
             names = [f"{stem}#{sample}" for stem in stems] + (stems if protocol.samples == 1 else [])
-            name = next((name for name in names if name in held), None)
+            name = next((name for name in names if name in held and name not in used), None)
             if name is None:
                 missing.append(names[0])
             else:
@@ -144,15 +145,16 @@ def score(
     workers: int = 1,
 ) -> list[Row]:
     """Score generated clips against real ones and return a row per metric, in the order asked for."""
-    chosen = [metric(token) for token in metrics or default_metrics(protocol)]
+    chosen = tuple(metric(token) for token in dict.fromkeys(metrics or default_metrics(protocol)))
     lossy = _check_lossy(protocol, fake, real, allow_lossy)
     pairs = pair_by_protocol(protocol, real, fake) if protocol else pair_by_name(real, fake)
-    chunks = [_Chunk(fake, real, protocol, tuple(chosen), pairs[at : at + CHUNK]) for at in range(0, len(pairs), CHUNK)]
+    chunks = [pairs[at : at + CHUNK] for at in range(0, len(pairs), CHUNK)]
     results: list[Any] = [None] * len(chunks)
+    score_chunk = functools.partial(_score_chunk, _Question(fake, real, protocol, chosen))
     with progress("score", len(pairs), "clips") as advance:
-        for index, result in execute.run(_score_chunk, chunks, workers):
+        for index, result in execute.run(score_chunk, chunks, workers):
             results[index] = result
-            advance(len(chunks[index].pairs))
+            advance(len(chunks[index]))
     scored = [clip for result in results for clip in result]
     outputs_sha256 = hashlib.sha256(b"".join(clip.sha256 for clip in scored)).hexdigest()
     provenance = {
@@ -166,14 +168,14 @@ def score(
         "real": real.name,
         "real_sha256": real_sha256(real, scored),
     }
-    name = model or fake.manifest.get("model") or fake.name
+    name = model or str(fake.manifest.get("model") or fake.name)
     where = protocol.id if protocol else f"{real.name}:{provenance['real_sha256'][:8]}"
     return [_row(each, scored, protocol, where, name, lossy, provenance) for each in chosen]
 
 
 def save(scores: Sequence[Row], path: Path | None = None, root: str | Path | None = None) -> Path:
     """Keep rows where `leaderboard` finds them, or in the given file; return the file."""
-    protocol, model = (re.sub(r"[^\w.@+-]", "_", word) for word in (scores[0].protocol, scores[0].model))
+    protocol, model = (re.sub(r"^\.|^$|[^\w.@+-]", "_", word) for word in (scores[0].protocol, scores[0].model))
     path = path or files.home(root) / "rows" / protocol / f"{model}.json"
     rows.save(path, scores)
     return path
@@ -196,7 +198,8 @@ def default_metrics(protocol: Protocol | None) -> list[str]:
 def find_real(protocol: Protocol, root: str | Path | None = None) -> StoreSource:
     """Open the store that a protocol is defined on, its newest version."""
     folder = files.home(root) / "stores" / protocol.dataset
-    found = sorted(folder.glob(f"{protocol.variant}@*"), key=lambda path: int(path.name.rpartition("@")[2]))
+    versions = {path: path.name.rpartition("@")[2] for path in folder.glob(f"{protocol.variant}@*")}
+    found = sorted((path for path, version in versions.items() if version.isdecimal()), key=lambda p: int(versions[p]))
     if not found:
         raise VbenchError(
             f"{protocol.id}: no store {protocol.dataset} {protocol.variant} in {folder.parent}; "
@@ -226,22 +229,24 @@ def real_sha256(real: Source, scored: "list[_Scored]") -> str:
 
 def _check_lossy(protocol: Protocol | None, fake: Source, real: Source, allowed: bool) -> str:
     """Return a remark for the signature, or refuse lossy clips where the protocol does."""
-    found = fake.lossy() or real.lossy()
-    if found and protocol and not protocol.lossy and not allowed:
+    found = {"": fake.lossy(), "real-": real.lossy()}
+    remark = "".join(f",{whose}lossy-{where.split()[-1]}" for whose, where in found.items() if where)
+    if remark and protocol and not protocol.lossy and not allowed:
         raise VbenchError(
-            f"{found}, a lossy encoding, which {protocol.id} does not allow since it shifts scores; "
+            f"{found[''] or found['real-']}, a lossy encoding, which {protocol.id} does not allow since it shifts scores; "
             "write .mkv (FFV1), .png or .npy, or score with --allow-lossy, which the signature then says"
         )
-    return "" if not found or (protocol and protocol.lossy) else f",lossy-{found.split()[-1]}"
+    return "" if protocol and protocol.lossy else remark
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class _Question:
+    """What is asked about each pair."""
+
     fake: Source
     real: Source
     protocol: Protocol | None
     metrics: tuple[Metric, ...]
-    pairs: list[Pair]
 
 
 @dataclass(frozen=True)
@@ -253,20 +258,21 @@ class _Scored:
     real_sha256: bytes
 
 
-def _score_chunk(chunk: _Chunk) -> list[_Scored]:
-    return [_score_pair(chunk, pair) for pair in chunk.pairs]
+def _score_chunk(question: _Question, pairs: Sequence[Pair]) -> list[_Scored]:
+    return [_score_pair(question, pair) for pair in pairs]
 
 
-def _score_pair(chunk: _Chunk, pair: Pair) -> _Scored:
-    real = real_window(chunk.real, pair)
+def _score_pair(question: _Question, pair: Pair) -> _Scored:
+    protocol = question.protocol
+    real = real_window(question.real, pair)
     digest = hashlib.sha256()
-    values: dict[str, list[np.ndarray]] = {each.token: [] for each in chunk.metrics}
+    values: dict[str, list[np.ndarray]] = {each.token: [] for each in question.metrics}
     for name in pair.fakes:
-        fake = _whole(chunk.fake.frames(name), real, pair, name)
+        fake = _whole(question.fake.frames(name), real, pair, name)
         digest.update(store.clip_sha256(name, fake))
-        for each in chunk.metrics:
-            seen = list(chunk.protocol.frames_of(each.token)) if chunk.protocol else list(range(len(fake)))
-            offset = chunk.protocol.real_offset if chunk.protocol else 0
+        for each in question.metrics:
+            seen = list(protocol.frames_of(each.token)) if protocol else list(range(len(fake)))
+            offset = protocol.real_offset if protocol else 0
             partner = real[[t + offset for t in seen]] if each.needs_pair else None
             values[each.token].append(each.values(partner, fake[seen]))
     return _Scored(pair.real, len(real), values, digest.digest(), store.clip_sha256(pair.real, real))
@@ -278,6 +284,11 @@ def real_window(real: Source, pair: Pair) -> np.ndarray:
     if case is None:
         return real.frames(pair.real)
     frames = real.frames(case.clip, case.start, case.start + (case.length - 1) * case.step + 1, case.step)
+    if len(frames) != case.length:
+        raise VbenchError(
+            f'{real.name}: clip "{case.clip}" is shorter than its header says, with {len(frames)} of {case.length} frames '
+            f"from frame {case.start} on; fetch or write it again"
+        )
     return frames if case.crop is None else square(frames, case.crop)
 
 
@@ -315,11 +326,12 @@ def _row(
     provenance: dict[str, Any],
 ) -> Row:
     samples = protocol.samples_of(each.token) if protocol else 1
+    aggregate = protocol.aggregate if protocol and each.needs_pair else "mean"  # without a partner there is no best
     best = max if each.direction == "higher" else min
     per_clip, curves = [], []
     for clip in scored:
         means = [float(values.mean()) for values in clip.values[each.token][:samples]]
-        if protocol and protocol.aggregate == "best":
+        if aggregate == "best":
             pick = means.index(best(means))
             per_clip.append(means[pick])
             curves.append(clip.values[each.token][pick])
@@ -329,7 +341,7 @@ def _row(
     lengths = {clip.frames for clip in scored}
     frames = len(protocol.frames_of(each.token)) if protocol else max(lengths)
     span = f"{frames}f" if protocol or len(lengths) == 1 else f"{min(lengths)}-{max(lengths)}f"
-    aggregate = f":{protocol.aggregate}" if protocol and samples > 1 else ""
+    count = f"{len(scored)}x{samples}" + (f":{aggregate}" if samples > 1 else "")
     computation = each.module.signature(**each.options) + lossy
     interval = bootstrap_mean(np.array(per_clip), [clip.clip for clip in scored])
     return Row(
@@ -340,9 +352,7 @@ def _row(
         direction=each.direction,
         n=len(scored),
         protocol=where,
-        signature=signature(
-            each.name, each.variant, "", span, f"{len(scored)}x{samples}{aggregate}", computation, each.module.VERSION
-        ),
+        signature=signature(each.name, each.variant, "", span, count, computation, each.module.VERSION),
         model=model,
         unit=each.module.UNIT,
         dataset=protocol.dataset if protocol else "",

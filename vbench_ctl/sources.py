@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vbench_ctl import store, video
+from vbench_ctl import files, store, video
 from vbench_ctl.errors import VbenchError
 
 
@@ -67,13 +67,12 @@ class FolderSource:
     """Videos and frame folders below a folder; an outputs folder is one with a manifest."""
 
     def __init__(self, folder: Path):
-        from vbench_ctl import files
-
+        manifest = folder / "manifest.json"
+        held = files.read_json(manifest) if manifest.is_file() else {}
+        self.manifest: dict[str, Any] = held if isinstance(held, dict) else {}
         self.paths = video.find(folder)
         self.ids = list(self.paths)
-        self.name = folder.name
-        manifest = folder / "manifest.json"
-        self.manifest = files.read_json(manifest) if manifest.is_file() else {}
+        self.name = folder.resolve().name or str(folder)
 
     def length(self, clip_id: str) -> int:
         frames = video.probe(self.paths[clip_id]).frames

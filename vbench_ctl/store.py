@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from vbench_ctl import __version__, execute, files
+from vbench_ctl import __version__, execute, files, protocols
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
@@ -29,6 +29,9 @@ CHUNK = 8  # frames; a 16-frame window at 64x64 touches two or three pieces of 9
 ENCODINGS = ("raw", "png", "jpeg95")
 RAW_PIXELS = 128 * 128  # above this, frames are kept as PNG unless the user says otherwise
 SHARD_BYTES = 256 << 20  # what one work item writes at the most, well below the format's 8 GiB
+OPEN_SHARDS = 256  # a process may often hold no more than 1024 files
+# What a reader needs to know of a split before it opens a file.
+SUMMARY = ("clips", "height", "width", "fps", "encoding", "tracks", "shards", "content_sha256")
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class ShardWriter:
         self.track_digests: list[bytes] = []
         self.dropped: list[Dropped] = []
         self.fps: float | None = None
-        self._tracks: tuple[str, ...] = ()
+        self._kinds: dict[str, str] = {}
         self._datasets: dict[str, h5py.Dataset] = {}
         self._small: dict[str, list[np.ndarray]] = {}  # what is written at the end
         self._begun: dict[str, np.ndarray] = {}  # rows of a chunk that is not full yet
@@ -122,10 +125,13 @@ class ShardWriter:
                 f"clip {clip.id} is {width}x{height}, the clips before it are {self.size[1]}x{self.size[0]}; "
                 "a store holds one size, so resize them (--size WIDTHxHEIGHT)"
             )
-        if tuple(sorted(clip.tracks)) != self._tracks:
+        if _track_kinds(clip) != self._kinds:
             raise VbenchError(
-                f"clip {clip.id} has the tracks {sorted(clip.tracks)}, the clips before it {list(self._tracks)}"
+                f"clip {clip.id} has {_listed(_track_kinds(clip))}, the clips before it {_listed(self._kinds)}; "
+                "a store's tracks have one type and shape throughout"
             )
+        if clip.fps != self.fps:
+            self.fps = None
         self.ids.append(clip.id)
         self.offsets.append(self.offsets[-1] + len(clip))
         self.digests.append(clip_sha256(clip.id, self._write_pictures("", clip.frames)))
@@ -139,7 +145,7 @@ class ShardWriter:
     def _start(self, clip: Clip) -> None:
         self.size = clip.frames.shape[1:3]
         self.fps = clip.fps
-        self._tracks = tuple(sorted(clip.tracks))
+        self._kinds = _track_kinds(clip)
         if self.encoding is None:
             self.encoding = "raw" if self.size[0] * self.size[1] <= RAW_PIXELS else "png"
 
@@ -206,15 +212,48 @@ class ShardWriter:
         self.file["clip_offsets"] = np.array(self.offsets, np.int64)
         self.file["clip_sha256"] = _digest_rows(self.digests)
         self.file["tracks_sha256"] = _digest_rows(self.track_digests)
-        self.file.attrs.update(
-            attributes,
-            store_version=FORMAT,
-            encoding=self.encoding or "raw",
-            tracks=json.dumps(self._tracks),
-            dropped=json.dumps([[drop.id, drop.reason] for drop in self.dropped]),
-        )
+        texts = {
+            **attributes,
+            "store_version": FORMAT,
+            "encoding": self.encoding or "raw",
+            "tracks": json.dumps([*self._kinds]),
+            "dropped": json.dumps([[drop.id, drop.reason] for drop in self.dropped]),
+        }
+        for name, text in texts.items():
+            self.file.attrs[name] = _fixed(text)
         if self.ids:
             self.file.attrs.update(height=self.size[0], width=self.size[1], fps=self.fps or 0.0)
+
+
+def _fixed(text: str) -> np.ndarray:
+    """Return a string of fixed length: HDF5 keeps others without a checksum and can hang on a damaged one."""
+    data = text.encode()
+    return np.array(data, h5py.string_dtype("utf-8", max(1, len(data))))
+
+
+def _attributes(file: h5py.File) -> dict[str, Any]:
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in file.attrs.items()}
+
+
+def _track_kinds(clip: Clip) -> dict[str, str]:
+    """Return type and shape of an entry of each track, sorted by name; refuse what a store cannot hold."""
+    for name, track in clip.tracks.items():
+        if track.dtype.kind not in "biuf":
+            raise VbenchError(f"clip {clip.id}: its {name} are {track.dtype}, expected numbers")
+    masks = clip.tracks.get("masks")
+    if masks is not None and (masks.dtype != np.uint8 or masks.shape != clip.frames.shape[:3]):
+        raise VbenchError(
+            f"clip {clip.id}: its masks are {masks.dtype} {masks.shape}, expected uint8 {clip.frames.shape[:3]}"
+        )
+    return {name: _track_kind(track) for name, track in sorted(clip.tracks.items())}
+
+
+def _track_kind(track: np.ndarray | h5py.Dataset) -> str:
+    return "x".join([str(track.dtype), *map(str, track.shape[1:])])
+
+
+def _listed(kinds: dict[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in kinds.items()) or "no tracks"
 
 
 def _digest_rows(digests: list[bytes]) -> np.ndarray:
@@ -259,6 +298,20 @@ class Recipe:
         decides = (FORMAT, self.dataset, self.variant, self.version, self.encoding, self.work[split], self.facts)
         return hashlib.sha256(repr(decides).encode()).hexdigest()[:16]
 
+    def attributes(self, split: str) -> dict[str, str]:
+        """Return what each file of a split says about its making."""
+        sources = json.dumps(self.facts["sources"], sort_keys=True) if "sources" in self.facts else ""
+        place = (self.dataset, self.variant, split)
+        known = [p.id for p in protocols.load_all().values() if (p.dataset, p.variant, p.split) == place]
+        return {
+            "dataset": self.dataset,
+            "variant": self.variant,
+            "converter": f"vbench-ctl {__version__}, {self.dataset}@{self.version}",
+            "source_sha256": hashlib.sha256(sources.encode()).hexdigest() if sources else "",
+            "protocols": json.dumps(known),
+            "fingerprint": self.fingerprint(split),
+        }
+
 
 def store_path(dataset: str, variant: str, version: int, root: str | Path | None = None) -> Path:
     """Return where the store of this dataset belongs."""
@@ -273,22 +326,18 @@ def build(folder: Path, recipe: Recipe, workers: int = 1, strict: bool = False) 
     with files.locked(folder):
         files.sweep(folder)
         manifest = read_manifest(folder) if (folder / "manifest.json").exists() else _new_manifest(recipe)
-        todo = [split for split in recipe.work if not _is_finished(folder, manifest, recipe, split)]
-        jobs = [
-            _Job(folder / f"{split}-{index:05d}.h5", recipe.clips, item, recipe.fingerprint(split), recipe.encoding)
-            for split in todo
-            for index, item in enumerate(recipe.work[split])
-        ]
-        open_jobs = [job for job in jobs if not _is_whole(job)]
-        done = len(jobs) - len(open_jobs)
-        with progress(f"{recipe.dataset} {recipe.variant}", len(jobs), "shards", done) as advance:
+        jobs = {split: _jobs(folder, recipe, split) for split in recipe.work}
+        todo = [split for split in jobs if not _is_finished(folder, manifest, recipe, split, jobs[split])]
+        wanted = [job for split in todo for job in jobs[split]]
+        open_jobs = [job for job in wanted if not _is_whole(job)]
+        done = len(wanted) - len(open_jobs)
+        with progress(f"{recipe.dataset} {recipe.variant}", len(wanted), "shards", done) as advance:
             for _ in execute.run(_run_job, open_jobs, workers):
                 advance(1)
         for split in todo:
-            paths = [job.path for job in jobs if job.path.name.startswith(f"{split}-")]
             manifest["splits"][split] = {
                 "fingerprint": recipe.fingerprint(split),
-                **_summarise(folder, [_Shard(path) for path in paths]),
+                **_summarise(folder, [_Shard(job.path) for job in jobs[split]]),
             }
             dropped = manifest["splits"][split]["dropped"]
             if strict and dropped:
@@ -306,8 +355,16 @@ class _Job:
     path: Path
     clips: Callable[[Any], Iterable[Clip | Dropped]]
     item: Any
-    fingerprint: str
     encoding: str | None
+    attributes: dict[str, str]
+
+
+def _jobs(folder: Path, recipe: Recipe, split: str) -> list[_Job]:
+    attributes = recipe.attributes(split)
+    return [
+        _Job(folder / f"{split}-{index:05d}.h5", recipe.clips, item, recipe.encoding, attributes)
+        for index, item in enumerate(recipe.work[split])
+    ]
 
 
 def _new_manifest(recipe: Recipe) -> dict[str, Any]:
@@ -326,26 +383,27 @@ def _new_manifest(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _is_finished(folder: Path, manifest: dict[str, Any], recipe: Recipe, split: str) -> bool:
+def _is_finished(folder: Path, manifest: dict[str, Any], recipe: Recipe, split: str, jobs: list[_Job]) -> bool:
+    """Tell whether a split is there down to its files: one that was lost or cut short since is made again."""
     made = manifest["splits"].get(split)
-    if made and made["fingerprint"] != recipe.fingerprint(split):
+    if made and made.get("fingerprint") != recipe.fingerprint(split):
         raise VbenchError(
             f"{folder} holds another {split} split of {manifest['dataset']} {manifest['variant']}, made with other options or "
             "from other files; remove it or choose another --root"
         )
-    return bool(made)
+    return bool(made) and all(map(_is_whole, jobs))
 
 
 def _is_whole(job: _Job) -> bool:
     try:
         with h5py.File(job.path, "r") as file:
-            return file.attrs.get("fingerprint") == job.fingerprint
-    except OSError:
+            return _attributes(file).get("fingerprint") == job.attributes["fingerprint"]
+    except _UNREADABLE:
         return False
 
 
 def _run_job(job: _Job) -> None:
-    write_shard(job.path, job.clips, job.item, job.encoding, job.fingerprint)
+    write_shard(job.path, job.clips, job.item, job.encoding, **job.attributes)
 
 
 def write_shard(
@@ -353,10 +411,10 @@ def write_shard(
     clips: Callable[[Any], Iterable[Clip | Dropped]],
     item: Any,
     encoding: str | None = None,
-    fingerprint: str = "",
+    **attributes: str,
 ) -> None:
     """Write the clips of one work item into one file."""
-    with new_shard(path, encoding, fingerprint=fingerprint) as writer:
+    with new_shard(path, encoding, **attributes) as writer:
         for clip in clips(item):
             if isinstance(clip, Dropped):
                 writer.dropped.append(clip)
@@ -367,7 +425,7 @@ def write_shard(
 def _write_index(folder: Path, manifest: dict[str, Any]) -> None:
     """Write clips.csv, a table of all clips for people and other programs."""
     with io.StringIO(newline="") as text:
-        rows = csv.writer(text)
+        rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["split", "index", "id", "frames", "shard", "sha256"])
         seen: dict[str, str] = {}
         for split, summary in manifest["splits"].items():
@@ -378,24 +436,23 @@ def _write_index(folder: Path, manifest: dict[str, Any]) -> None:
                     if clip_id in seen:
                         raise VbenchError(f'{folder}: two clips are called "{clip_id}" (in {seen[clip_id]} and {name})')
                     seen[clip_id] = name
-                    rows.writerow([split, position, clip_id, frames, name, digest.tobytes().hex()])
+                    rows.writerow([split, position, files.cell(clip_id), frames, name, digest.tobytes().hex()])
                     position += 1
         files.write_text(folder / "clips.csv", text.getvalue())
 
 
 def _summarise(folder: Path, shards: "list[_Shard]") -> dict[str, Any]:
     filled = [shard for shard in shards if shard.ids]
-    kinds = {(shard.size, shard.encoding, shard.tracks) for shard in filled}
+    kinds = sorted({shard.kind() for shard in filled})
     if len(kinds) > 1:
-        (a, b, *_) = sorted(kinds)
-        raise VbenchError(f"{folder}: its clips differ ({_kind(a)} and {_kind(b)}); a store holds one kind, see --size")
+        raise VbenchError(f"{folder}: its clips differ ({kinds[0]} and {kinds[1]}); a store holds one kind, see --size")
     first = filled[0] if filled else None
     return {
         "clips": sum(len(shard.ids) for shard in shards),
         "frames": int(sum(shard.offsets[-1] for shard in shards)),
         "height": first.size[0] if first else 0,
         "width": first.size[1] if first else 0,
-        "fps": first.fps if first else None,
+        "fps": first.fps if first and len({shard.fps for shard in filled}) == 1 else None,
         "encoding": first.encoding if first else None,
         "tracks": list(first.tracks) if first else [],
         "dropped": [drop for shard in shards for drop in shard.dropped],
@@ -403,11 +460,6 @@ def _summarise(folder: Path, shards: "list[_Shard]") -> dict[str, Any]:
         "content_sha256": _chain(shard.digests for shard in shards),
         "tracks_sha256": _chain(shard.track_digests for shard in shards),
     }
-
-
-def _kind(kind: tuple[tuple[int, int], str, tuple[str, ...]]) -> str:
-    (height, width), encoding, tracks = kind
-    return f"{width}x{height} {encoding} with {', '.join(tracks) or 'no tracks'}"
 
 
 def _chain(digests: Iterable[np.ndarray]) -> str:
@@ -424,20 +476,27 @@ def _chain(digests: Iterable[np.ndarray]) -> str:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read and check a store's manifest."""
     if not (folder / "manifest.json").is_file():
-        raise VbenchError(f"{folder}: no store there (it has no manifest.json)")
+        raise VbenchError(f"{folder}: no finished store there (it has no manifest.json); run prepare")
     manifest = files.read_json(folder / "manifest.json")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise VbenchError(f"{folder}/manifest.json: its format is {found!r}, expected {FORMAT!r}")
+    splits = manifest.get("splits")
+    if not isinstance(splits, dict) or not all(isinstance(summary, dict) for summary in splits.values()):
+        raise VbenchError(f'{folder}/manifest.json: "splits" is missing or no table of tables')
+    for split, summary in splits.items():
+        if missing := [key for key in SUMMARY if key not in summary]:
+            raise VbenchError(f"{folder}/manifest.json: its split {split} lacks {', '.join(missing)}")
     return manifest
 
 
 def is_store(path: Path) -> bool:
-    """Tell whether a folder is a store."""
+    """Tell whether a folder is a store, of whatever version of the format."""
     try:
-        return bool(read_manifest(path))
+        manifest = files.read_json(path / "manifest.json")
     except VbenchError:
         return False
+    return isinstance(manifest, dict) and str(manifest.get("format")).startswith(FORMAT.partition(" ")[0])
 
 
 class Store:
@@ -456,11 +515,12 @@ class Store:
         self._shards = [_Shard(self.folder / name) for name in self.summary["shards"]]
         self._first = np.cumsum([0, *(len(shard.ids) for shard in self._shards)])
         self.ids = [clip_id for shard in self._shards for clip_id in shard.ids]
-        self.lengths = np.concatenate([np.diff(shard.offsets) for shard in self._shards])
+        self.lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(shard.offsets) for shard in self._shards)])
         self.size: tuple[int, int] = (self.summary["height"], self.summary["width"])
         self.fps: float | None = self.summary["fps"]
         self.tracks: list[str] = self.summary["tracks"]
         self._index: dict[str, int] | None = None
+        self._recent: list[_Shard] = []  # those with an open file
         if len(self.ids) != self.summary["clips"]:
             raise VbenchError(
                 f"{self.folder}: {len(self.ids)} clips in {self.split}, the manifest says {self.summary['clips']}"
@@ -504,6 +564,10 @@ class Store:
         number = int(np.searchsorted(self._first, index, "right")) - 1
         shard = self._shards[number]
         base = int(shard.offsets[index - self._first[number]])
+        if shard not in self._recent:
+            self._recent.append(shard)
+            if len(self._recent) > OPEN_SHARDS:
+                self._recent.pop(0).close()
         return shard.read(name, range(base + start, base + stop, step))
 
     def content_sha256(self) -> str:
@@ -512,33 +576,47 @@ class Store:
         return _chain([_digest_rows(digests)])
 
 
+# What h5py and Pillow raise on damaged files.
+_UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, SyntaxError)
+
+
 class _Shard:
     """One HDF5 file of a store. Its index is read at once, its pixels when asked for."""
 
     def __init__(self, path: Path):
         self.path = path
+        self._open: tuple[int, h5py.File, dict[str, h5py.Dataset]] | None = None
         try:
             with h5py.File(path, "r") as file:
-                attributes = dict(file.attrs)
+                attributes = _attributes(file)
                 if attributes.get("store_version") != FORMAT:
                     raise VbenchError(f"{path}: its format is {attributes.get('store_version')!r}, expected {FORMAT!r}")
                 self.ids = [clip_id.decode() for clip_id in file["clip_id"][:]]
                 self.offsets = file["clip_offsets"][:]
                 self.digests = file["clip_sha256"][:]
                 self.track_digests = file["tracks_sha256"][:]
-        except (OSError, KeyError) as error:
+            self.encoding = str(attributes["encoding"])
+            self.tracks: tuple[str, ...] = tuple(json.loads(attributes["tracks"]))
+            self.dropped = [{"id": clip_id, "reason": why} for clip_id, why in json.loads(attributes["dropped"])]
+        except _UNREADABLE as error:
             raise VbenchError(
-                f"{path}: cut short or not a shard of a store ({error}); remove it and run prepare again"
+                f"{path}: missing, cut short or not a shard of a store ({error}); remove it and run prepare again"
             ) from error
-        self.encoding = str(attributes["encoding"])
-        self.tracks: tuple[str, ...] = tuple(json.loads(attributes["tracks"]))
-        self.dropped = [{"id": clip_id, "reason": reason} for clip_id, reason in json.loads(attributes["dropped"])]
         self.fps = float(attributes.get("fps", 0)) or None
         self.size = (int(attributes.get("height", 0)), int(attributes.get("width", 0)))
-        self._open: tuple[int, h5py.File, dict[str, h5py.Dataset]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
+
+    def kind(self) -> str:
+        """Say what all shards of a split must agree in."""
+        with h5py.File(self.path, "r") as file:
+            kinds = {name: _track_kind(file[name]) if name in file else "" for name in self.tracks}
+        return f"{self.size[1]}x{self.size[0]} {self.encoding} with {_listed(kinds)}"
+
+    def close(self) -> None:
+        """Let go of the file; the next read opens it again."""
+        self._open = None
 
     def read(self, name: str, rows: range) -> np.ndarray:
         """Return these rows of frames, masks or another track."""
@@ -547,7 +625,7 @@ class _Shard:
             if prefix is None or self.encoding == "raw":
                 return self._dataset(name)[rows.start : rows.stop : rows.step]
             return self._pictures(prefix, rows)
-        except (OSError, KeyError, ValueError) as error:
+        except _UNREADABLE as error:
             raise VbenchError(
                 f"{self.path}: {name} cannot be read ({error}); remove it and run prepare again"
             ) from error

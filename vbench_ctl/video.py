@@ -477,7 +477,8 @@ def _clips_below(folder: Path) -> list[Path]:
     clips, image = [], None
     for path in _visible(folder):
         if path.is_dir():
-            clips += _clips_below(path)
+            if not (path.is_symlink() and folder.resolve().is_relative_to(path.resolve())):  # a link that leads back up
+                clips += _clips_below(path)
         elif path.suffix.lower() in VIDEOS:
             clips.append(path)
         elif path.suffix.lower() in IMAGES:
@@ -511,11 +512,25 @@ def _only_array(path: Path) -> Any:
             file = h5py.File(path)
             names: list[str] = []
             file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-            return file[_only_name(path, names)]
+            return hdf5_item(file, _only_name(path, names))
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as npz:
             return npz[_only_name(path, npz.files)]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise VbenchError(f"{path}: is not a whole {suffix} file of numbers ({error}); save it again") from error
+
+
+def hdf5_item(group: h5py.Group, name: str, kind: type = h5py.Dataset) -> Any:
+    """Return what lies in this very file under a name; HDF5 can point to other files on the machine."""
+    link = group.get(name, getlink=True)
+    item = group[name] if isinstance(link, h5py.HardLink) else link
+    place = f"{group.file.filename}: {name} in {group.name}"
+    if isinstance(item, h5py.SoftLink | h5py.ExternalLink) or (
+        isinstance(item, h5py.Dataset) and (item.is_virtual or item.external)
+    ):
+        raise VbenchError(f"{place} points elsewhere, perhaps to another file; expected the data itself")
+    if not isinstance(item, kind):
+        raise VbenchError(f"{place} is {'missing' if item is None else 'of another kind'}, expected a {kind.__name__}")
+    return item
 
 
 def _only_name(path: Path, names: Sequence[str]) -> str:

@@ -40,8 +40,10 @@ class Options:
 
     def __post_init__(self) -> None:
         _dimensions(self.size)
-        if self.agents < 1 or self.frames < 1:
-            raise UsageError(f"--agents {self.agents} --frames {self.frames}: both must be at least 1")
+        if not 1 <= self.agents <= 255:  # the track that says which agent is seen where is uint8
+            raise UsageError(f"--agents {self.agents}: it must be between 1 and 255")
+        if self.frames < 1:
+            raise UsageError(f"--frames {self.frames}: it must be at least 1")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: it must be at least 0")
         if (self.art == "lpc") != bool(self.art_dir):

@@ -47,9 +47,7 @@ def known(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Com
 
 def protocol(required: bool = False) -> Decorator:
     text = "A named protocol; see vbench-ctl list protocols."
-    return click.option(
-        "--protocol", "protocol_id", required=required, shell_complete=known("protocols"), help=text
-    )
+    return click.option("--protocol", "protocol_id", required=required, shell_complete=known("protocols"), help=text)
 
 
 def root() -> Decorator:

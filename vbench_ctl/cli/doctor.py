@@ -12,7 +12,9 @@ from vbench_ctl.cli import _shared
 @_shared.as_json()
 @click.pass_context
 def command(ctx: click.Context, root: Path | None, as_json: bool) -> None:
-    """Examine this machine: versions, devices, disk, codecs, weights; say how to mend what is broken.
+    """Examine this machine, and say what mends it.
+
+    It looks at versions, devices, disk, codecs, weights, extras and plugins.
 
     \b
     Example:

@@ -13,7 +13,7 @@ from vbench_ctl.cli import _shared
 @click.option("--out", type=_shared.FOLDER, required=True, help="A new folder; for videogpt a new .h5 file.")
 @click.option("--split", "splits", multiple=True, help="Only these splits.  [default: all]")
 def command(source: Path, layout: str, out: Path, splits: tuple[str, ...]) -> None:
-    """Write the clips of STORE in a layout that other programs read.
+    """Write a STORE in a layout of other programs.
 
     \b
     Example:

@@ -12,10 +12,11 @@ from vbench_ctl.cli import _shared
 @_shared.protocol(required=True)
 @click.option("--out", type=_shared.FOLDER, required=True, help="The outputs folder.")
 @click.option("--real", type=_shared.FOLDER, help="The real clips.  [default: the protocol's own store]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of what is random.")
 @_shared.root()
 @_shared.workers()
 @_shared.dry_run()
+@_shared.as_json()
 def command(
     baseline: str,
     protocol_id: str,
@@ -25,8 +26,11 @@ def command(
     root: Path | None,
     workers: int,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Generate the clips that a protocol asks for with BASELINE; run it again to go on where it stopped.
+    """Generate the clips of a protocol with BASELINE.
+
+    Run it again and it goes on where it stopped.
 
     \b
     Example:
@@ -42,4 +46,7 @@ def command(
         click.echo(f"{len(cases) * protocol.samples} clips of {protocol.length} frames in {out}")
         return
     manifest = generation.generate(baseline, protocol, source, out, seed, workers)
+    if as_json:
+        _shared.print_json(manifest)
+        return
     click.echo(f"{len(manifest['clips'])} clips of {protocol.id} in {out}")

@@ -34,7 +34,9 @@ def command(
     root: Path | None,
     as_json: bool,
 ) -> None:
-    """Print a table per protocol from ROWS files; without any, from all that was scored on this machine.
+    """Print a table for each protocol.
+
+    From ROWS files, or without any from all that was scored on this machine.
 
     Numbers of different protocols never share a table, and numbers with different signatures never a column.
 

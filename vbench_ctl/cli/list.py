@@ -26,11 +26,10 @@ def command(ctx: click.Context, as_json: bool) -> None:
         vbench-ctl list protocols
         vbench-ctl list protocols bair64-c1-p15@1
     """
-    from vbench_ctl import protocols, registry
-
     if ctx.invoked_subcommand is None:
-        names = {kind: registry.names(kind) for kind in registry.FOLDERS} | {"protocols": list(protocols.load_all())}
-        _show_card(names, as_json)
+        _show_names(as_json)
+    elif as_json:
+        raise click.UsageError(f"--json belongs behind the kind: vbench-ctl list {ctx.invoked_subcommand} --json")
 
 
 @command.command()
@@ -122,6 +121,13 @@ def show_protocols(name: str | None, as_json: bool) -> None:
         return
     rows = protocols.summary_rows()
     _show_table(list(rows[0]), [list(row.values()) for row in rows], as_json)
+
+
+def _show_names(as_json: bool) -> None:
+    from vbench_ctl import protocols, registry
+
+    names = {kind: registry.names(kind) for kind in registry.FOLDERS}
+    _show_card({**names, "protocols": list(protocols.load_all())}, as_json)
 
 
 def _show_leaves(kind: str, head: list[str], row: Callable[[str, ModuleType], list[str]], as_json: bool) -> None:

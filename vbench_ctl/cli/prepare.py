@@ -2,13 +2,17 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import click
+from click.shell_completion import CompletionItem
 
 from vbench_ctl import registry
 from vbench_ctl.cli import _shared
-from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.errors import UsageError, VbenchError
+
+if TYPE_CHECKING:  # --help must not import numpy
+    from vbench_ctl.store import Recipe
 
 
 class Datasets(_shared.Group):
@@ -49,7 +53,9 @@ def _about(name: str) -> str:
 
 @click.group(cls=Datasets, subcommand_metavar="(DATASET | FOLDER --as NAME) [OPTIONS]...")
 def command() -> None:
-    """Download or generate DATASET and convert it to a store; or import a FOLDER of clips.
+    """Make the store of a dataset or of a folder.
+
+    Download or generate DATASET and convert it; or import a FOLDER of clips.
 
     \b
     Examples:
@@ -103,12 +109,12 @@ def dataset_command(name: str) -> click.Command:
         **options: Any,
     ) -> None:
         plan = prepare.plan(name, root, splits, limit, encoding, **options)
+        todo = prepare.missing(plan.folder, plan.recipe)
         if dry_run:
-            _announce(plan.folder, plan.recipe, plan.clips, plan.missing(), sum(plan.size_bytes.values()), as_json)
+            size_bytes = sum(plan.size_bytes[split] for split in todo)
+            _announce(plan.folder, plan.recipe, plan.clips, todo, size_bytes, as_json)
             return
-        if not plan.missing():
-            click.echo("this store is complete: nothing to do", err=True)
-        _report(plan.folder, prepare.make(plan, workers), as_json)
+        _report(plan.folder, prepare.make(plan, workers), todo, as_json)
 
     made = click.command(name, help=about)(run)
     made.params = [*own, *made.params]
@@ -117,11 +123,17 @@ def dataset_command(name: str) -> click.Command:
 
 def import_command(source: Path) -> click.Command:
     """Build the command that imports a folder or an array file."""
-    from vbench_ctl import importers, store
+    from vbench_ctl import importers, prepare, store
 
     @click.command(str(source), help="Make a store from a folder of clips, in any of the layouts the field uses.")
     @click.option("--as", "name", required=True, help="Name of the new dataset.")
-    @click.option("--layout", type=click.Choice(["auto", *importers.LAYOUTS]), default="auto", show_default=True)
+    @click.option(
+        "--layout",
+        type=click.Choice(["auto", *importers.LAYOUTS]),
+        default="auto",
+        show_default=True,
+        help="How the clips lie there; auto goes by the first of them.",
+    )
     @click.option("--size", callback=_shared.size, metavar="WIDTHxHEIGHT", help="Resize the frames.")
     @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many clips of each split.")
     @click.option(
@@ -130,6 +142,7 @@ def import_command(source: Path) -> click.Command:
     @click.option("--strict", is_flag=True, help="Fail if any clip cannot be used.")
     @_shared.root()
     @_shared.workers()
+    @_shared.dry_run()
     @_shared.as_json()
     def run(
         name: str,
@@ -140,19 +153,40 @@ def import_command(source: Path) -> click.Command:
         strict: bool,
         root: Path | None,
         workers: int,
+        dry_run: bool,
         as_json: bool,
     ) -> None:
         if name in registry.names("datasets"):
-            raise VbenchError(f'"{name}" is a dataset of its own; choose another name for --as')
+            raise UsageError(f'"{name}" is a dataset of its own; choose another name for --as')
         recipe = importers.recipe(source, name, layout, size, encoding, limit)
         folder = store.store_path(name, recipe.variant, recipe.version, root)
-        manifest = store.build(folder, recipe, workers, strict)
-        _report(folder, manifest, as_json)
+        todo = prepare.missing(folder, recipe)
+        if dry_run:
+            clips = {split: sum(len(part.sources) for part in parts) for split, parts in recipe.work.items()}
+            _announce(folder, recipe, clips, todo, None, as_json)
+            return
+        _report(folder, store.build(folder, recipe, workers, strict), todo, as_json)
 
     return run
 
 
-def _report(folder: Path, manifest: dict[str, Any], as_json: bool) -> None:
+def _announce(
+    folder: Path, recipe: "Recipe", clips: dict[str, int], todo: list[str], size_bytes: int | None, as_json: bool
+) -> None:
+    if as_json:
+        facts = {"dataset": recipe.dataset, "variant": recipe.variant, "clips": clips, "todo": todo}
+        _shared.print_json({"store": str(folder), **facts, "size_bytes": size_bytes})
+        return
+    for split, count in clips.items():
+        click.echo(
+            f"{recipe.dataset} {recipe.variant} {split}: {count} clips{'' if split in todo else ', made already'}"
+        )
+    click.echo(f"{folder}" if size_bytes is None else f"{_shared.gigabytes(size_bytes)} in {folder}")
+
+
+def _report(folder: Path, manifest: dict[str, Any], made_now: list[str], as_json: bool) -> None:
+    if not made_now:
+        click.echo("the store was complete: nothing done", err=True)
     if as_json:
         _shared.print_json({"store": str(folder), **manifest})
         return

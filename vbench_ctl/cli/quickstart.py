@@ -11,7 +11,9 @@ from vbench_ctl.cli import _shared
 @click.option("--out", type=_shared.FOLDER, default="quickstart", show_default=True, help="Where everything goes.")
 @_shared.workers()
 def command(out: Path, workers: int) -> None:
-    """See the whole tool work in a few minutes, without network: data, baselines, scores, tables, pictures.
+    """See the whole tool work in a few minutes.
+
+    Without network: data, baselines, scores, tables, pictures.
 
     \b
     Example:

@@ -34,7 +34,9 @@ def command(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Score the clips in OUTPUTS, which any model may have written: against a protocol, or against a folder.
+    """Score clips against a protocol or real clips.
+
+    Any model may have written the OUTPUTS.
 
     OUTPUTS and --real are a folder of videos, a folder of frame folders, an .npy, .npz or .h5 array
     (N, T, H, W, 3) uint8, an outputs folder, or a store. Clips are paired by their path without suffix.

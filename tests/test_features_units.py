@@ -1,0 +1,213 @@
+"""The feature networks without real weights: names of published files, padding, shapes, batches, errors."""
+
+import numpy as np
+import pytest
+import torch
+
+from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.features import dti3d, i3d, inception, lpips_net, resnext3d, vgg
+
+CONV_PARAMETERS, LOGIT_PARAMETERS, BN_CHANNELS = 12_272_704, 410_000, 7280  # TF-Hub graph, counted
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, np.ndarray]:
+    """Random I3D tensors, with batch norms that do something, and without gamma."""
+    torch.manual_seed(0)
+    state = i3d.InceptionI3D().state_dict()
+    for name, value in state.items():
+        if value.ndim == 5:
+            value.normal_(0, (2 / value[0].numel()) ** 0.5)  # or the signal dies on its way through 57 layers
+        if "running_var" in name:
+            value.uniform_(0.5, 1.5)
+        if name.endswith(("running_mean", "bn.bias")):
+            value.normal_(0, 0.1)
+    return {name: value.numpy() for name, value in state.items() if "num_batches" not in name}
+
+
+@pytest.fixture(scope="module")
+def extractor(weights) -> i3d.Extractor:
+    return i3d.load(weights)
+
+
+def clips(count: int, frames: int, size: int = 24, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, frames, size, size + 8, 3), np.uint8)
+
+
+def test_parameters_are_those_of_the_graph():
+    with torch.device("meta"):
+        sizes = {name: value.numel() for name, value in i3d.InceptionI3D().named_parameters()}
+    assert sum(size for name, size in sizes.items() if name.endswith("conv3d.weight")) - 400 * 1024 == CONV_PARAMETERS
+    assert sizes["logits.conv3d.weight"] + sizes["logits.conv3d.bias"] == LOGIT_PARAMETERS
+    assert sum(size for name, size in sizes.items() if name.endswith("bn.bias")) == BN_CHANNELS
+    assert len([name for name in sizes if name.endswith("conv3d.weight")]) == 58
+
+
+TF_BRANCHES = {
+    "b0": "Branch_0/Conv3d_0a_1x1",
+    "b1a": "Branch_1/Conv3d_0a_1x1",
+    "b1b": "Branch_1/Conv3d_0b_3x3",
+    "b2a": "Branch_2/Conv3d_0a_1x1",
+    "b2b": "Branch_2/Conv3d_0b_3x3",
+    "b3b": "Branch_3/Conv3d_0b_1x1",
+}
+HASSONY_BRANCHES = {
+    "b0": "branch_0",
+    "b1a": "branch_1.0",
+    "b1b": "branch_1.1",
+    "b2a": "branch_2.0",
+    "b2b": "branch_2.1",
+    "b3b": "branch_3.1",
+}
+
+
+def piergiaj(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
+    return name, value
+
+
+def data_parallel(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
+    return f"module.{name}", value
+
+
+def hassony2(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
+    layer, *branch, kind, leaf = name.split(".")
+    layer = "conv3d_0c_1x1" if layer == "logits" else layer[0].lower() + layer[1:]
+    place = [HASSONY_BRANCHES[one] for one in branch]
+    return ".".join([layer, *place, {"bn": "batch3d"}.get(kind, kind), leaf]), value
+
+
+def tensorflow(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
+    layer, *branch, kind, leaf = name.split(".")
+    layer = "Logits/Conv3d_0c_1x1" if layer == "logits" else layer
+    place = [TF_BRANCHES[one] for one in branch]
+    if name.startswith("Mixed_5b.b2b"):
+        place = ["Branch_2/Conv3d_0a_3x3"]  # as the graph has it
+    if kind == "bn":
+        leaf = {"bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}[leaf]
+        return "/".join(["RGB/inception_i3d", layer, *place, "batch_norm", leaf]), value.reshape(1, 1, 1, 1, -1)
+    leaf = {"weight": "w", "bias": "b"}[leaf]
+    value = value.transpose(2, 3, 4, 1, 0) if value.ndim == 5 else value
+    return "/".join(["RGB/inception_i3d", layer, *place, "conv_3d", leaf]), value
+
+
+def saved_model(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
+    name, value = tensorflow(name, value)
+    return f"module/{name}:0", value
+
+
+def flax(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
+    layer, *branch, kind, leaf = name.split(".")
+    layer = "Logits/Conv3d_0c_1x1" if layer == "logits" else layer
+    place = [TF_BRANCHES[one] for one in branch]
+    if kind == "bn":
+        tree = "params" if leaf == "bias" else "batch_stats"
+        value = value if leaf == "bias" else value.reshape(1, 1, 1, 1, -1)
+        return "/".join([tree, layer, *place, "BatchNorm_0", leaf.removeprefix("running_")]), value
+    value = value.transpose(2, 3, 4, 1, 0) if value.ndim == 5 else value
+    return "/".join(["params", layer, *place, "Conv_0", {"weight": "kernel"}.get(leaf, leaf)]), value
+
+
+@pytest.mark.parametrize("style", [piergiaj, data_parallel, hassony2, tensorflow, saved_model, flax])
+def test_every_published_spelling_gives_the_same_weights(weights, style):
+    gammas = style in (piergiaj, data_parallel, hassony2)
+    named = [style(name, value) for name, value in weights.items() if gammas or not name.endswith("bn.weight")]
+    state = i3d.convert(dict(named))
+    assert state.keys() == weights.keys()
+    for name, value in weights.items():
+        np.testing.assert_array_equal(state[name].numpy(), value, err_msg=name)
+
+
+def test_strange_cut_and_misshapen_files_are_refused_by_name(weights):
+    with pytest.raises(VbenchError, match=r"i3d: the file has 1 tensors named blocks\.0\.weight and so on"):
+        i3d.convert({"blocks.0.weight": np.zeros(3)})
+    with pytest.raises(VbenchError, match=r"the weights lack Mixed_4c\.b1b\.conv3d\.weight \(224, 112, 3, 3, 3\)"):
+        i3d.convert({name: value for name, value in weights.items() if name != "Mixed_4c.b1b.conv3d.weight"})
+    with pytest.raises(VbenchError, match=r"Conv3d_2b_1x1\.conv3d\.weight is \(64, 63, 1, 1, 1\), expected"):
+        i3d.convert(weights | {"Conv3d_2b_1x1.conv3d.weight": np.zeros((64, 63, 1, 1, 1))})
+    for network in (resnext3d, vgg, inception, lpips_net):
+        with pytest.raises(VbenchError, match="the file has 1 tensors named strange"):
+            network.convert({"strange": np.zeros(3)})
+
+
+def test_folded_network_is_the_same_function(weights, extractor):
+    plain = i3d.InceptionI3D().eval()
+    plain.load_state_dict(i3d.convert(weights), strict=False)
+    x = torch.rand(1, 3, 9, 96, 96) * 2 - 1  # any multiple of 32 passes; small is fast
+    with torch.inference_mode():
+        expected, found = plain(x), extractor.network(x)
+    torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+
+
+def test_batches_and_order_do_not_matter(extractor):
+    three = clips(3, 9)
+    together = extractor.features(three, batch=3)
+    alone = extractor.features(three[::-1], batch=1)[::-1]
+    assert together.shape == (3, 400) and together.dtype == np.float32
+    np.testing.assert_allclose(alone, together, atol=1e-5 * np.abs(together).max(), rtol=0)
+
+
+def test_seventeen_frames_have_two_positions(extractor):
+    x = torch.rand(1, 3, 17, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        pooled = extractor.network.pooled(x)
+        parts = [extractor.network.logits["conv3d"](pooled[..., at][..., None, None, None]) for at in (0, 1)]
+        logits = extractor.network(x)
+    assert pooled.shape == (1, 1024, 2)
+    torch.testing.assert_close(logits, torch.stack(parts).mean(0).flatten(1))
+
+
+def test_endpoints_have_the_sizes_of_the_table(extractor):
+    with torch.inference_mode():
+        shapes = {name: tuple(x.shape[1:]) for name, x in extractor.network.endpoints(torch.zeros(1, 3, 9, 224, 224))}
+    assert shapes["Conv3d_1a_7x7"] == (64, 5, 112, 112) and shapes["MaxPool3d_3a_3x3"] == (192, 5, 28, 28)
+    assert shapes["Mixed_3c"] == (480, 5, 28, 28) and shapes["Mixed_4f"] == (832, 3, 14, 14)
+    assert shapes["Mixed_5c"] == (1024, 2, 7, 7)
+
+
+def test_options_reach_the_pixels(extractor):
+    one = clips(1, 9)
+    plain = extractor.features(one)
+    np.testing.assert_array_equal(extractor.features(one[..., ::-1], channels="bgr"), plain)
+    for options in ({"resize": "align_corners"}, {"aspect": "shorter_side_crop"}, {"range": "[0,1]"}):
+        assert np.abs(extractor.features(one, **options) - plain).max() > 1e-3 * np.abs(plain).max(), options
+
+
+@pytest.mark.parametrize("preset", i3d.PRESETS)
+def test_presets_are_options(extractor, preset):
+    x = i3d.shared.prepared(torch.from_numpy(clips(1, 2)), i3d.SIZE, **i3d.PRESETS[preset])
+    assert x.shape == (1, 3, 2, 224, 224) and x.min() >= (0 if preset == "cinn-log" else -1) and x.max() <= 1
+
+
+def test_clips_that_cannot_be_scored_are_refused(extractor):
+    with pytest.raises(VbenchError, match="the clips have 8 frames and this network needs at least 9"):
+        extractor.features(clips(1, 8))
+    with pytest.raises(VbenchError, match=r"the clips are float32 \(1, 9, 24, 32, 3\), expected uint8"):
+        extractor.features(clips(1, 9).astype(np.float32))
+    with pytest.raises(UsageError, match='no range "255"'):
+        extractor.features(clips(1, 9), range="255")
+    with pytest.raises(UsageError, match='no channel order "gbr"'):
+        extractor.features(clips(1, 9), channels="gbr")
+
+
+def test_other_weights_fail_the_self_test(extractor):
+    with pytest.raises(VbenchError, match=r"i3d: black against white clips of 10 frames are .*, expected 569\.77"):
+        i3d.self_test(extractor)
+
+
+def test_dti3d_loops_short_clips_and_wants_32_exactly():
+    frames = torch.arange(7)[None]
+    assert dti3d.looped(frames, 16).tolist() == [[*range(7), *range(7), 0, 1]]
+    assert dti3d.looped(torch.arange(20)[None], 16).tolist() == [list(range(16))]
+    network = dti3d.Extractor(i3d.InceptionI3D(18, last_pool=4), 32)
+    with pytest.raises(VbenchError, match="the clips have 31 frames and dti3d-32 needs exactly 32"):
+        network.features(clips(1, 31))
+    with pytest.raises(VbenchError, match="no network of 24 frames"):
+        dti3d.load({}, frames=24)
+
+
+def test_same_padding_is_tensorflows():
+    assert i3d.same_padding(224, 7, 2) == (2, 3)
+    assert i3d.same_padding(9, 7, 2) == (3, 3)
+    assert i3d.same_padding(112, 3, 2) == (0, 1)
+    assert i3d.same_padding(7, 2, 2) == (0, 1)
+    assert i3d.same_padding(5, 1, 2) == (0, 0)

@@ -1,0 +1,186 @@
+"""Outputs folders of the sanity baselines: what is in them, and going on where one stopped."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+import tiny
+
+from vbench_ctl import files, generation, protocols, registry, scoring, store, video
+from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.protocols import Select
+from vbench_ctl.sources import FolderSource, StoreSource
+
+SANITY = ("copy-last", "noise", "real", "shuffled-control")
+LENGTHS = (8, 9, 10, 11, 12)
+
+
+@pytest.fixture
+def real(tmp_path) -> StoreSource:
+    splits = {"train": tiny.work("train", LENGTHS), "test": tiny.work("test", LENGTHS)}
+    store.build(tmp_path / "store", tiny.recipe(**splits))
+    return StoreSource(store.Store(tmp_path / "store", "test"))
+
+
+def generated(baseline: str, real, folder, protocol=None, **how) -> dict[str, np.ndarray]:
+    generation.generate(baseline, protocol or tiny.protocol(), real, folder, **how)
+    outputs = FolderSource(folder)
+    return {clip_id: outputs.frames(clip_id) for clip_id in outputs.ids}
+
+
+def bytes_of(folder) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*.mkv"))}
+
+
+@pytest.mark.parametrize("baseline", SANITY)
+def test_every_row_answers_every_case(tmp_path, real, baseline):
+    protocol = tiny.protocol(samples=2)
+    manifest = generation.generate(baseline, protocol, real, tmp_path / "out")
+    assert baseline in registry.names("baselines")
+    assert files.read_json(tmp_path / "out/manifest.json") == manifest
+    assert (manifest["model"], manifest["protocol"], manifest["seed"]) == (baseline, "tiny-c2-p4@1", 0)
+    assert manifest["dataset"] == {"dataset": "tiny", "variant": "8x6", "version": 1}
+    assert [entry["file"] for entry in manifest["clips"]] == [
+        f"test/clip_{index}@0#{sample}.mkv" for index in range(5) for sample in range(2)
+    ]
+    rows = scoring.score(FolderSource(tmp_path / "out"), real, protocol)
+    assert {row.model for row in rows} == {baseline} and all(row.n == 5 for row in rows)
+    if baseline != "real":
+        for index, clip_id in enumerate(real.ids):
+            made = video.read(tmp_path / "out" / f"{clip_id}@0#1.mkv").frames
+            np.testing.assert_array_equal(made[:2], real.frames(clip_id, 0, 2), err_msg=f"{index}")
+
+
+def test_copy_last_stands_still(tmp_path, real):
+    for frames in generated("copy-last", real, tmp_path / "out").values():
+        assert len(frames) == 6 and (frames[2:] == frames[1]).all() and (frames[0] != frames[1]).any()
+    unconditional = tiny.protocol(context=0, predict=6)
+    with pytest.raises(VbenchError, match="copy-last repeats the last given frame, and tiny-c2-p4@1 gives none"):
+        generation.generate("copy-last", unconditional, real, tmp_path / "none")
+
+
+def test_noise_depends_on_seed_case_and_sample(tmp_path, real):
+    protocol = tiny.protocol(samples=2)
+    made = [generated("noise", real, tmp_path / f"{n}", protocol, seed=seed) for n, seed in enumerate((0, 0, 1))]
+    parts = {frames[2:].tobytes() for run in (made[0], made[2]) for frames in run.values()}
+    assert len(parts) == 20 and all((made[0][name] == made[1][name]).all() for name in made[0])
+    assert abs(np.mean([frames[2:].mean() for frames in made[0].values()]) - 127.5) < 5
+
+
+def test_the_real_row_comes_from_another_split(tmp_path, real):
+    train = store.Store(tmp_path / "store", "train")
+    windows = {train.frames(i, at, at + 6).tobytes(): i for i, n in enumerate(LENGTHS) for at in range(n - 5)}
+    used = [windows[frames.tobytes()] for frames in generated("real", real, tmp_path / "out").values()]
+    assert sorted(used) == [0, 1, 2, 3, 4]  # as evenly as they can
+    (tmp_path / "one").mkdir()
+    alone = StoreSource(tiny.built(tmp_path / "one", test=tiny.work("test", LENGTHS)))
+    with pytest.raises(VbenchError, match="the row real needs a store with a second split; prepare one more"):
+        generation.generate("real", tiny.protocol(), alone, tmp_path / "none")
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_the_shuffled_control_is_a_permutation(tmp_path, count):
+    """Each clip's future is used once, and never its own."""
+    real = StoreSource(tiny.built(tmp_path / "store", test=tiny.work("test", LENGTHS[:count])))
+    futures = {real.frames(clip_id, 2, 6).tobytes(): f"{clip_id}@0#0" for clip_id in real.ids}
+    taken = {name: futures[f[2:].tobytes()] for name, f in generated("shuffled-control", real, tmp_path / "o").items()}
+    assert sorted(taken.values()) == sorted(taken) and all(name != other for name, other in taken.items())
+
+
+def test_one_case_cannot_be_shuffled(tmp_path):
+    real = StoreSource(tiny.built(tmp_path / "store", test=tiny.work("test", (8,))))
+    with pytest.raises(VbenchError, match="shuffled-control needs at least 2 cases to exchange, tiny-c2-p4@1 has 1"):
+        generation.generate("shuffled-control", tiny.protocol(), real, tmp_path / "out")
+
+
+def test_steps_and_crops_are_followed(tmp_path, real):
+    protocol = tiny.protocol(context=1, predict=2, select=Select("first", step=3, crops=1), metric_frames={})
+    made = generated("shuffled-control", real, tmp_path / "out", protocol)
+    assert {frames.shape for frames in made.values()} == {(3, 6, 6, 3)}
+    np.testing.assert_array_equal(made["test/clip_0@0+50#0"][0], real.frames("test/clip_0")[0, :, 1:7])
+    np.testing.assert_array_equal(made["test/clip_0@0+50#0"][1:], real.frames("test/clip_2")[3:7:3, :, 1:7])
+    assert {frames.shape for frames in generated("real", real, tmp_path / "r", protocol).values()} == {(3, 6, 6, 3)}
+
+
+# Going on
+
+
+def test_workers_and_interruptions_leave_the_same_bytes(tmp_path, real, monkeypatch):
+    """An interrupted folder with a killed writer's rest ends like one made at one go, by two processes."""
+    protocol = tiny.protocol(samples=2)
+    generation.generate("noise", protocol, real, tmp_path / "whole")
+    monkeypatch.setattr(generation, "CHUNK", 3)
+    generation.generate("noise", protocol, real, tmp_path / "cut", workers=2)
+    assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole")
+
+    lost = sorted((tmp_path / "cut").rglob("*.mkv"))[::3]
+    for path in lost:
+        path.unlink()
+    rest = lost[0].with_name(f".{lost[0].stem}.123.part.mkv")
+    rest.write_bytes(b"half a video")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").rglob("*.mkv") if path != rest}
+    generation.generate("noise", protocol, real, tmp_path / "cut")
+    assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole") and not rest.exists()
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    whole, cut = (files.read_json(tmp_path / name / "manifest.json") for name in ("whole", "cut"))
+    assert {**whole, "made": 0} == {**cut, "made": 0}
+
+
+def test_two_models_do_not_mix(tmp_path, real):
+    generation.generate("copy-last", tiny.protocol(), real, tmp_path / "out")
+    before = (tmp_path / "out/manifest.json").read_bytes()
+    for baseline, protocol, seed, wrong in (
+        ("noise", tiny.protocol(), 0, "holds outputs with model copy-last, not noise"),
+        ("copy-last", tiny.protocol(id="other@1"), 0, "holds outputs with protocol tiny-c2-p4@1, not other@1"),
+        ("copy-last", tiny.protocol(), 1, "holds outputs with seed 0, not 1"),
+    ):
+        with pytest.raises(VbenchError, match=f"{wrong}; choose another --out"):
+            generation.generate(baseline, protocol, real, tmp_path / "out", seed)
+    assert (tmp_path / "out/manifest.json").read_bytes() == before
+    for text, wrong in (("{", "not a readable JSON file"), ("[]", "is not of an outputs folder")):
+        (tmp_path / "out/manifest.json").write_text(text)
+        with pytest.raises(VbenchError, match=wrong):
+            generation.generate("copy-last", tiny.protocol(), real, tmp_path / "out")
+
+
+def test_two_processes_do_not_write_one_folder(tmp_path, real):
+    with files.locked(tmp_path / "out"), pytest.raises(VbenchError, match="another vbench-ctl is writing there"):
+        generation.generate("noise", tiny.protocol(), real, tmp_path / "out")
+
+
+def test_an_unknown_baseline_is_named(tmp_path, real):
+    with pytest.raises(UsageError, match='no baseline "copylast"; did you mean "copy-last"'):
+        generation.generate("copylast", tiny.protocol(), real, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_short_clips_are_refused_before_anything_is_written(tmp_path):
+    real = StoreSource(tiny.built(tmp_path / "store", test=tiny.work("test", (8, 5))))
+    with pytest.raises(VbenchError, match=r'needs clips of at least 6 frames, but "test/clip_1" .* has 5'):
+        generation.generate("noise", tiny.protocol(), real, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_no_half_clip(tmp_path, real):
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if os.name != "posix" or os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can be mounted by root on Linux only")
+    try:
+        protocol = tiny.protocol(samples=20)
+        with pytest.raises(VbenchError, match=r"\.mkv: the disk is full; free some space"):
+            generation.generate("noise", protocol, real, place / "out")
+        written = FolderSource(place / "out")
+        assert written.ids and all(written.frames(clip_id).shape == (6, 6, 8, 3) for clip_id in written.ids)
+        assert not list((place / "out").rglob(".*.part*"))
+        assert "clips" not in json.loads((place / "out/manifest.json").read_text())
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_case_names_are_safe_paths():
+    case = protocols.Case("../a b/c:d", 3, 6)
+    assert ".." not in case.key.split("/") and ":" not in case.key

@@ -1,0 +1,187 @@
+"""Tables: numbers that were not made alike never share a column, and names do no harm."""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+
+import pytest
+from click.testing import CliRunner
+
+from vbench_ctl import leaderboard, protocols, rows
+from vbench_ctl.cli import main
+from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.leaderboard import as_csv, markdown, published_rows, select, tables
+from vbench_ctl.rows import Row
+
+PSNR = "psnr|default|-|15f|256x1|frame,exact|v1"
+
+
+def row(model: str = "m", value: float | None = 20.0, metric: str = "psnr", signature: str = PSNR, **more) -> Row:
+    given = {"low": None, "high": None, "direction": "higher", "n": 256, "protocol": "mine@1", "unit": "dB", **more}
+    return Row(metric=metric, value=value, signature=signature, model=model, **given)
+
+
+def test_two_signatures_make_two_columns_and_the_remark_says_why():
+    other = PSNR.replace("15f", "16f").replace("v1", "v2")
+    (table,) = tables([row(), row("n", 21.0, signature=other), row("n", 19.0)])
+    assert table.labels() == ["psnr (dB) ↑ [1]", "psnr (dB) ↑ [2]"]
+    assert table.remarks == [
+        "psnr [2] is kept apart from psnr [1]: their signatures differ in frames 15f / 16f, version v1 / v2"
+    ]
+    assert [[cells.get(c) and cells[c].value for c in table.columns] for cells in table.cells.values()] == [
+        [20.0, None],
+        [19.0, 21.0],
+    ]
+    text = markdown([table])
+    assert table.remarks[0].replace("|", "\\|") in text and PSNR.replace("|", "\\|") in text
+
+
+def test_foreign_signatures_are_shown_whole():
+    assert rows.difference("a", "a|b") == "a / a|b"
+    assert rows.difference(PSNR, PSNR.replace("256x1", "5x1")) == "clips x samples 256x1 / 5x1"
+
+
+def test_protocols_never_share_a_table():
+    made = tables([row(), row(protocol="other@1"), row("n")])
+    assert [(table.protocol, len(table.cells)) for table in made] == [("mine@1", 2), ("other@1", 1)]
+    assert "these numbers compare with each other only" in made[0].title
+    assert tables([row(protocol="bair64-c1-p15@1")])[0].title == protocols.load("bair64-c1-p15@1").title
+
+
+@pytest.mark.parametrize(
+    ("direction", "order"), [("higher", ["b", "c", "a", "n/a"]), ("lower", ["a", "c", "b", "n/a"])]
+)
+def test_the_best_model_comes_first(direction, order):
+    found = [row("n/a", None, note="weights"), row("a", 1.0), row("b", 3.0), row("c", 2.0)]
+    (table,) = tables([Row(**{**r.to_json(), "direction": direction}) for r in found])
+    assert list(table.cells) == order
+    assert "n/a (weights)" in markdown([table])
+
+
+def test_a_number_that_another_one_hides_is_told():
+    (table,) = tables([row(value=20.0), row(value=21.0), row("n", 5.0), row("n", 5.0)])
+    assert table.cells["m"][table.columns[0]].value == 21.0
+    assert table.remarks == ["m, psnr: of several numbers the last is shown, another is 20"]
+
+
+def test_intervals_and_stars():
+    (table,) = tables([row(low=19.5, high=20.51234, note="trained longer")])
+    text = markdown([table])
+    assert "| m | 20 [19.5, 20.51] * |" in text and "trained longer" in text
+
+
+# Names from elsewhere
+
+NASTY = [
+    "a|b",
+    "a\\|b",
+    "<script>alert(1)</script>",
+    '=HYPERLINK("http://x")',
+    "+1",
+    "-1",
+    "@x",
+    "\t=1",
+    "a\nb\n| c | 99 |",
+    "\x1b[31mred",
+    "[click](javascript:alert(1))",
+    "![](http://x/y.png)",
+    "a,b",
+    'a"b',
+]
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_markdown_keeps_its_shape(name):
+    text = markdown(tables([row(name, note=name, protocol=name), row("n", None, note=name, protocol=name)]))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert all(len(re.findall(r"\|", re.sub(r"\\.", "", line))) == 3 for line in lines)
+    assert not {"<script", "](", "\x1b"} & {part for part in ("<script", "](", "\x1b") if part in text}
+    assert not any("99" in line.split("|")[2] for line in lines)
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_no_cell_of_the_csv_is_a_formula(name):
+    (entry,) = csv.DictReader(io.StringIO(as_csv(tables([row(name, note=name, protocol=name, value=-0.5)]))))
+    for key in ("protocol", "model", "note"):
+        assert entry[key] in (name, f"'{name}") and entry[key][:1] not in ("=", "+", "-", "@", "\t")
+    assert float(entry["value"]) == -0.5 and entry["signature"] == PSNR
+
+
+# The literature
+
+
+def test_unverified_numbers_hide_unless_asked_for():
+    shown, everything = published_rows(), published_rows(include_unverified=True)
+    hidden = [r for r in everything if r not in shown]
+    assert shown and hidden and len(shown) + len(hidden) == len(everything)
+    assert all("unverified" in r.note for r in hidden) and not any("unverified" in r.note for r in shown)
+
+
+def test_no_published_number_hides_another():
+    everything = published_rows(include_unverified=True)
+    counts = Counter((r.protocol, r.model, r.metric) for r in everything)
+    assert [key for key, count in counts.items() if count > 1] == []
+    known = protocols.load_all()
+    assert all(r.metric in known[r.protocol].metrics for r in everything)
+    higher = {r.metric.partition("-")[0] for r in everything if r.direction == "higher"}
+    assert higher <= {"psnr", "ssim", "is", "vis", "clipsim", "avalign"}
+
+
+def test_published_numbers_stand_beside_ours_not_among_them():
+    ours = row("mine", 14.0, protocol="wsprites-glass@1")
+    (table,) = tables([ours, row("GLASS (2022)", 15.0, protocol="wsprites-glass@1", signature="published")])
+    assert table.labels() == ["psnr (dB) ↑", "psnr (dB) ↑, published"]
+    assert any("published psnr is kept apart" in remark for remark in table.remarks)
+    assert "published" not in "".join(leaderboard.notes(table))
+
+
+# Choosing rows
+
+
+def test_select_names_what_there_is():
+    found = [row(), row(protocol="bair64-c1-p15@1")]
+    assert select(found, []) == found and select(found, ["mine@1"]) == found[:1]
+    assert select(found, ["bair64-c1-p15"]) == found[1:]
+    with pytest.raises(VbenchError, match="no rows for bair64-main-c1-p15@1; there are some for bair64-c1-p15@1, mine"):
+        select(found, ["bair64-main-c1-p15"])
+    with pytest.raises(UsageError, match='no protocol "miné@1"'):
+        select(found, ["miné@1"])
+
+
+def test_saved_rows_are_found_and_half_written_ones_are_not(home):
+    rows.save(home / "rows/mine@1/m.json", [row()])
+    (home / "rows/mine@1/.n.123.part.json").write_text("[{")
+    assert leaderboard.scored_rows() == [row()]
+    (home / "rows/mine@1/broken.json").write_text("[{")
+    with pytest.raises(VbenchError, match=r"broken\.json: not a readable JSON file"):
+        leaderboard.scored_rows()
+
+
+def test_the_command_prints_and_writes(tmp_path):
+    """Unverified numbers only when asked for; CSV and markdown hold what is printed."""
+    rows.save(tmp_path / "r.json", [row(protocol="bair64-c1-p15@1")])
+    runner, files = CliRunner(), ["--csv", str(tmp_path / "t.csv"), "--markdown", str(tmp_path / "t.md")]
+    printed = runner.invoke(main, ["leaderboard", str(tmp_path / "r.json"), *files])
+    assert printed.exit_code == 0, printed.output
+    assert printed.output == (tmp_path / "t.md").read_text() and "| m |" in printed.output
+    entries = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
+    more = runner.invoke(main, ["leaderboard", str(tmp_path / "r.json"), "--include-unverified", "--json"])
+    everything = [r for r in published_rows(True) if r.protocol == "bair64-c1-p15@1"]
+    assert len(json.loads(more.output)) == len(everything) + 1
+    assert len(entries) == len([r for r in published_rows() if r.protocol == "bair64-c1-p15@1"]) + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--protocol", "bair65"], 2, 'no protocol "bair65"; did you mean'),
+        (["--no-published", "--protocol", "bair64-c1-p15"], 1, "no rows for bair64-c1-p15@1"),
+        (["missing.json"], 2, "does not exist"),
+    ],
+)
+def test_wrong_words_end_with_a_sentence(arguments, code, message):
+    ended = CliRunner().invoke(main, ["leaderboard", *arguments])
+    assert ended.exit_code == code and message in ended.output and "Traceback" not in ended.output

@@ -1,0 +1,124 @@
+"""One test over all parts: every dataset, metric and baseline keeps its contract and knows only the core."""
+
+import ast
+import dataclasses
+import pickle
+from pathlib import Path
+
+import pytest
+
+from vbench_ctl import prepare, registry
+from vbench_ctl.cli.prepare import dataset_command
+from vbench_ctl.clips import Clip
+from vbench_ctl.errors import UsageError
+from vbench_ctl.registry import option
+
+ROOT = Path(__file__).resolve().parent.parent
+LEAVES = [(kind, name) for kind in registry.FOLDERS for name in registry.names(kind)]
+LEAF_FOLDERS = ("datasets", "generators", "baselines")
+
+
+@pytest.mark.parametrize(("kind", "name"), LEAVES)
+def test_a_part_keeps_its_contract_and_says_what_it_is(kind, name):
+    leaf = registry.load(kind, name)
+    assert [word for word in registry.CONTRACTS[kind] if not hasattr(leaf, word)] == []
+    assert (leaf.__doc__ or "").strip()
+    assert registry.origin(kind, name) == "vbench-ctl"
+    assert Path(leaf.__file__).is_relative_to(ROOT)
+
+
+@pytest.mark.parametrize("name", registry.names("datasets"))
+def test_a_dataset_has_a_card_and_options_of_its_own(name):
+    leaf = registry.load("datasets", name)
+    card = prepare.card(name)
+    assert all(card.get(key) for key in ("title", "about", "access", "licence", "citation"))
+    fields = dataclasses.fields(leaf.Options)
+    assert leaf.Options() == leaf.Options() and leaf.Options.__dataclass_params__.frozen
+    assert all(field.metadata["help"].endswith(".") for field in fields)
+    command = dataset_command(name)
+    flags = [flag for param in command.params for flag in param.opts]
+    assert len(flags) == len(set(flags))
+    assert {f"--{field.name.replace('_', '-')}" for field in fields} <= set(flags)
+
+
+@pytest.mark.parametrize("name", registry.names("datasets"))
+def test_the_store_of_a_dataset_says_how_it_was_made(name):
+    usual, short = prepare.plan(name), prepare.plan(name, limit=1)
+    assert usual.folder != short.folder and short.folder.name.partition("@")[0].endswith("-limit1")
+    for split, work in short.recipe.work.items():
+        assert short.clips[split] <= 1 and short.size_bytes[split] > 0
+        again = pickle.loads(pickle.dumps(list(work)))
+        assert repr(again) == repr(list(work)) and " at 0x" not in repr(again)  # the fingerprint is made of this
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in registry.names("datasets") if prepare.card(name)["access"] == "generated"]
+)
+def test_a_generated_dataset_makes_what_it_announced(name):
+    plan = prepare.plan(name, limit=2)
+    for split, work in plan.recipe.work.items():
+        found = [clip for shard in work for clip in plan.recipe.clips(shard)]
+        assert len(found) == plan.clips[split] and all(isinstance(clip, Clip) for clip in found)
+        assert len({clip.id for clip in found}) == len(found)
+        assert all(clip.id.startswith(f"{split}/") for clip in found)
+        assert sum(clip.frames.nbytes for clip in found) <= plan.size_bytes[split]
+
+
+@pytest.mark.parametrize("name", registry.names("metrics"))
+def test_a_metric_can_be_told_apart_by_its_signature(name):
+    leaf = registry.load("metrics", name)
+    signatures = [leaf.signature(**options) for options in leaf.VARIANTS.values()]
+    assert "" in leaf.VARIANTS and len(set(signatures)) == len(signatures)
+    assert "-" not in name and all("|" not in text for text in (*signatures, *leaf.VARIANTS))
+    assert leaf.DIRECTION in ("higher", "lower")
+
+
+def test_baselines_have_different_titles():
+    titles = [registry.load("baselines", name).TITLE for name in registry.names("baselines")]
+    assert len(set(titles)) == len(titles)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_the_core_names_no_leaf_and_the_library_no_command():
+    for path in (ROOT / "vbench_ctl").rglob("*.py"):
+        forbidden = [f"vbench_ctl.{folder}." for folder in LEAF_FOLDERS]
+        if "cli" not in path.parts and path.name != "__main__.py":
+            forbidden += ["vbench_ctl.cli.", "click."]
+        assert [name for name in imports(path) if f"{name}.".startswith(tuple(forbidden))] == [], path
+
+
+def test_a_leaf_knows_only_the_core_and_itself():
+    forbidden = tuple(f"vbench_ctl.{folder}." for folder in (*LEAF_FOLDERS, "cli"))
+    for path in (path for folder in LEAF_FOLDERS for path in (ROOT / folder).rglob("*.py")):
+        folder, own, *_ = path.relative_to(ROOT).parts
+        itself = f"vbench_ctl.{folder}.{own.removesuffix('.py')}."
+        others = [f"{name}." for name in imports(path) if f"{name}.".startswith(forbidden)]
+        assert [name for name in others if not name.startswith(itself)] == [], path
+
+
+def test_an_unknown_part_gets_the_nearest_name():
+    with pytest.raises(UsageError, match='no dataset "wsprite"; did you mean "wsprites"'):
+        registry.load("datasets", "wsprite")
+    with pytest.raises(UsageError, match='no metric "fuzz"; known: '):
+        registry.load("metrics", "fuzz")
+
+
+def test_a_type_given_as_text_is_understood(monkeypatch):
+    """A plugin's module may say `from __future__ import annotations`."""
+    leaf = registry.load("datasets", "wsprites")
+
+    fields = [("count", "int", option(3, "How many.")), ("fast", "bool", option(False, "Leave out what is slow."))]
+    Options = dataclasses.make_dataclass("Options", fields, frozen=True)
+    monkeypatch.setattr(leaf, "Options", Options)
+    types = {param.name: param.type.name for param in dataset_command("wsprites").params}
+    assert (types["count"], types["fast"]) == ("integer", "boolean")

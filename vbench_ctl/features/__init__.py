@@ -1,0 +1,132 @@
+"""The fixed networks that scores are defined on: frames -> features. Here: what they share.
+
+Each module has NAME, WEIGHTS, a network, `convert` (tensors of any published file -> our state dict), `load`, which
+returns an extractor, and `self_test`, which refuses weights that do not give the known values.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.resize import resize as resize_planes
+
+RANGES = {"[-1,1]": (2.0, -1.0), "[0,1]": (1.0, 0.0)}  # scale and shift from [0, 1]
+CHANNELS = ("rgb", "bgr")
+BATCH = 4  # on one thread PyTorch leaves oneDNN for small inputs: single clips take a third longer
+
+Tensors = Mapping[str, np.ndarray]
+Weights = Tensors | Path | str
+
+
+def tensors(weights: Weights) -> Tensors:
+    """Return the tensors of a weight file, or the given ones."""
+    if isinstance(weights, Mapping):
+        return weights
+    from vbench_ctl.weights import read
+
+    return read(Path(weights))
+
+
+def check(state: Mapping[str, Tensor], network: nn.Module, what: str) -> None:
+    """Refuse a state dict that lacks a tensor of the network or has one of another shape."""
+    for name, wanted in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        if name not in state:
+            raise VbenchError(
+                f"{what}: the weights lack {name} {tuple(wanted.shape)}, the file is cut short or another network's; "
+                "use the right file"
+            )
+        if state[name].shape != wanted.shape:
+            raise VbenchError(
+                f"{what}: {name} is {tuple(state[name].shape)}, expected {tuple(wanted.shape)}; use the right file"
+            )
+
+
+def unknown_style(what: str, found: Tensors) -> VbenchError:
+    """Say that a file's names are none that we know."""
+    some = ", ".join(sorted(found)[:3]) or "none"
+    return VbenchError(
+        f"{what}: the file has {len(found)} tensors named {some} and so on, which is no published file of this "
+        'network; "vbench-ctl list weights" names the files that fit'
+    )
+
+
+@torch.no_grad()
+def fold(conv: Any, norm: Any) -> nn.Identity:
+    """Put a batch norm into the convolution before it and return what is left of it: nothing."""
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    return nn.Identity()
+
+
+def pointwise(x: Tensor, conv: nn.Conv3d) -> Tensor:
+    """Apply a 1x1x1 convolution to (N, C, T, H, W) in channels-last memory as one matrix product."""
+    t, h, w = conv.stride
+    return F.linear(x[:, :, ::t, ::h, ::w].movedim(1, -1), conv.weight.flatten(1), conv.bias).movedim(-1, 1)
+
+
+def ready(network: nn.Module, device: str) -> None:
+    """Put a network into eval mode, its kernels into channels-last memory, all of it on the device."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+        if isinstance(module, nn.Conv3d):
+            module.to(memory_format=torch.channels_last_3d)
+    network.eval().requires_grad_(False).to(device)
+
+
+def check_clips(clips: np.ndarray | Tensor, shortest: int = 1) -> Tensor:
+    """Refuse what is not uint8 clips (N, T, H, W, 3) of at least `shortest` frames."""
+    clips = _checked(clips, "clips", "(N, T, H, W, 3)")
+    if clips.shape[1] < shortest:
+        raise VbenchError(
+            f"the clips have {clips.shape[1]} frames and this network needs at least {shortest}; score longer clips"
+        )
+    return clips
+
+
+def check_frames(frames: np.ndarray | Tensor) -> Tensor:
+    """Refuse what is not uint8 frames (N, H, W, 3)."""
+    return _checked(frames, "frames", "(N, H, W, 3)")
+
+
+def _checked(videos: np.ndarray | Tensor, what: str, axes: str) -> Tensor:
+    if isinstance(videos, np.ndarray):
+        videos = torch.from_numpy(np.ascontiguousarray(videos))  # torch knows no reversed axes
+    if videos.dtype != torch.uint8 or videos.ndim != axes.count(",") + 1 or videos.shape[-1] != 3 or not videos.numel():
+        found = f"{str(videos.dtype).removeprefix('torch.')} {tuple(videos.shape)}"
+        raise VbenchError(f"the {what} are {found}, expected uint8 {axes} in RGB order; convert them first")
+    return videos
+
+
+def prepared(
+    clips: Tensor, size: tuple[int, int], *, resize: str, aspect: str = "stretch", channels: str = "rgb", range: str
+) -> Tensor:
+    """Turn uint8 clips (N, T, H, W, 3) into float32 (N, 3, T, height, width) in channels-last memory."""
+    if range not in RANGES:
+        raise unknown("range", range, RANGES)
+    if channels not in CHANNELS:
+        raise unknown("channel order", channels, CHANNELS)
+    scale, shift = RANGES[range]
+    planes = clips.movedim(-1, 2).float()  # (N, T, 3, H, W)
+    planes = planes.mul_(scale / 255).add_(shift)  # before resizing: there are fewer pixels, and its weights sum to 1
+    planes = resize_planes(planes, size, resize, aspect).transpose(1, 2)
+    if channels == "bgr":
+        planes = planes.flip(1)
+    return planes.contiguous(memory_format=torch.channels_last_3d)
+
+
+@torch.inference_mode()
+def in_batches(items: Tensor, batch: int, run: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """Run at most `batch` items at a time, in parts of like size, and return the float32 features (N, D)."""
+    parts = items.tensor_split(-(-len(items) // batch))
+    return torch.cat([run(part).float().cpu() for part in parts]).numpy()

@@ -1,0 +1,158 @@
+"""Inception-v3 of 2015-12-05, the network FID is defined on, as `pytorch-fid` builds it; features per frame.
+
+mseitzer/pytorch-fid lists where it departs from torchvision's Inception-v3.
+"""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
+from torch import Tensor, nn
+from torchvision.models import inception_v3
+from torchvision.models.inception import BasicConv2d
+
+from vbench_ctl import features as shared
+from vbench_ctl.errors import VbenchError, unknown
+
+NAME = "inception"
+WEIGHTS = "inception-2015"
+SIZE = (299, 299)
+LAST_LAYER = {64: "maxpool1", 192: "maxpool2", 768: "Mixed_6e", 2048: "avgpool"}  # by the number of features
+
+
+class Mode(NamedTuple):
+    resize: str
+    half: float  # 8-bit x enters as x / half - 1
+
+
+MODES = {
+    "legacy_pytorch": Mode("torch_half_pixel", 127.5),  # mseitzer/pytorch-fid
+    "legacy_tensorflow": Mode("tf1_legacy", 128),  # bioinf-jku/TTUR, inside the graph
+    "clean": Mode("pil_bicubic", 128),  # GaParmar/clean-fid
+}
+
+
+def build() -> nn.Sequential:
+    """Return pytorch-fid's network without weights: frames (N, 3, 299, 299) -> (N, 2048, 1, 1)."""
+    # pytorch-fid's own function starts with a download, so its blocks are put together here
+    network = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    network.Mixed_5b = FIDInceptionA(192, pool_features=32)
+    network.Mixed_5c = FIDInceptionA(256, pool_features=64)
+    network.Mixed_5d = FIDInceptionA(288, pool_features=64)
+    network.Mixed_6b = FIDInceptionC(768, channels_7x7=128)
+    network.Mixed_6c = FIDInceptionC(768, channels_7x7=160)
+    network.Mixed_6d = FIDInceptionC(768, channels_7x7=160)
+    network.Mixed_6e = FIDInceptionC(768, channels_7x7=192)
+    network.Mixed_7b = FIDInceptionE_1(1280)
+    network.Mixed_7c = FIDInceptionE_2(2048)
+    return nn.Sequential(OrderedDict(item for item in network.named_children() if item[0] not in ("dropout", "fc")))
+
+
+# Names in the TensorFlow graph and the TorchScript files made from it -> pytorch-fid's.
+_A = {"conv": "branch1x1", "tower.conv": "branch5x5_1", "tower.conv_1": "branch5x5_2", "tower_2.conv": "branch_pool"}
+_A |= {"tower_1.conv": "branch3x3dbl_1", "tower_1.conv_1": "branch3x3dbl_2", "tower_1.conv_2": "branch3x3dbl_3"}
+_B = {"conv": "branch3x3", "tower.conv": "branch3x3dbl_1", "tower.conv_1": "branch3x3dbl_2"}
+_B |= {"tower.conv_2": "branch3x3dbl_3"}
+_C = {"conv": "branch1x1", "tower.conv": "branch7x7_1", "tower.conv_1": "branch7x7_2", "tower.conv_2": "branch7x7_3"}
+_C |= {"tower_1.conv": "branch7x7dbl_1", "tower_2.conv": "branch_pool"}
+_C |= {f"tower_1.conv_{number}": f"branch7x7dbl_{number + 1}" for number in range(1, 5)}
+_D = {"tower.conv": "branch3x3_1", "tower.conv_1": "branch3x3_2", "tower_1.conv": "branch7x7x3_1"}
+_D |= {f"tower_1.conv_{number}": f"branch7x7x3_{number + 1}" for number in range(1, 4)}
+_E = {"conv": "branch1x1", "tower_conv": "branch3x3_1", "tower_2_conv": "branch_pool"}
+_E |= {"tower_mixed_conv": "branch3x3_2a", "tower_mixed_conv_1": "branch3x3_2b"}
+_E |= {"tower_1_conv": "branch3x3dbl_1", "tower_1_conv_1": "branch3x3dbl_2"}
+_E |= {"tower_1_mixed_conv": "branch3x3dbl_3a", "tower_1_mixed_conv_1": "branch3x3dbl_3b"}
+BLOCKS = dict.fromkeys(("Mixed_5b", "Mixed_5c", "Mixed_5d"), _A) | {"Mixed_6a": _B}
+BLOCKS |= dict.fromkeys(("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"), _C) | {"Mixed_7a": _D}
+BLOCKS |= dict.fromkeys(("Mixed_7b", "Mixed_7c"), _E)  # in the graph they are mixed, mixed_1 ... mixed_10
+STEM = {"conv": "Conv2d_1a_3x3", "conv_1": "Conv2d_2a_3x3", "conv_2": "Conv2d_2b_3x3"}
+STEM |= {"conv_3": "Conv2d_3b_1x1", "conv_4": "Conv2d_4a_3x3"}
+LEAVES = {"weight": "conv.weight", "gamma": "bn.weight", "beta": "bn.bias"}
+LEAVES |= {"mean": "bn.running_mean", "var": "bn.running_var"}
+
+
+def convert(tensors: shared.Tensors) -> dict[str, Tensor]:
+    """Map pytorch-fid's file or a TorchScript of the TensorFlow graph onto the state dict of `build`."""
+    names = _spellings()
+    names |= {ours: ours for ours in names.values()}
+    state = {}
+    for name, value in tensors.items():
+        if ours := names.get(name.rpartition("layers.")[2]):
+            state[ours] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
+    if not state:
+        raise shared.unknown_style(NAME, tensors)
+    for name in [name for name in state if name.endswith("bn.bias")]:
+        state.setdefault(name.replace("bn.bias", "bn.weight"), torch.ones_like(state[name]))  # TensorFlow has no gamma
+    with torch.device("meta"):
+        shared.check(state, build(), NAME)
+    return state
+
+
+def _spellings() -> dict[str, str]:
+    units = {**STEM}
+    for number, (block, branches) in enumerate(BLOCKS.items()):
+        mixed = f"mixed_{number}" if number else "mixed"
+        units |= {f"{mixed}.{theirs}": f"{block}.{ours}" for theirs, ours in branches.items()}
+    return {f"{theirs}.{leaf}": f"{ours}.{kind}" for theirs, ours in units.items() for leaf, kind in LEAVES.items()}
+
+
+def prepared(frames: Tensor, mode: str) -> Tensor:
+    """Turn uint8 frames (N, H, W, 3) into float32 (N, 3, 299, 299)."""
+    if mode not in MODES:
+        raise unknown("FID mode", mode, MODES)
+    x = shared.prepared(frames[:, None], SIZE, resize=MODES[mode].resize, range="[0,1]")[:, :, 0]
+    return x.clip(0, 1).mul_(255 / MODES[mode].half).sub_(1)  # bicubic overshoots
+
+
+class Extractor:
+    """Inception-v3, ready to run."""
+
+    def __init__(self, network: nn.Sequential, device: str = "cpu") -> None:
+        self.network, self.device = network, device
+
+    def features(
+        self, frames: np.ndarray | Tensor, *, mode: str = "legacy_pytorch", dims: int = 2048, batch: int = 16
+    ) -> np.ndarray:
+        """Return float32 features (N, dims) of uint8 frames (N, H, W, 3); dims is 64, 192, 768 or 2048."""
+        if dims not in LAST_LAYER:
+            raise unknown("number of features", str(dims), map(str, LAST_LAYER))
+        layers = list(dict(self.network.named_children()))
+        network = self.network[: layers.index(LAST_LAYER[dims]) + 1]
+
+        def run(part: Tensor) -> Tensor:
+            x = prepared(part.to(self.device), mode).contiguous(memory_format=torch.channels_last)
+            return network(x).mean((2, 3))
+
+        return shared.in_batches(shared.check_frames(frames), batch, run)
+
+
+def load(weights: shared.Weights, device: str = "cpu") -> Extractor:
+    """Return the extractor of a weight file."""
+    with torch.device("meta"):  # a thousand classes and a second of random numbers less
+        network = build()
+    network.to_empty(device="cpu").load_state_dict(convert(shared.tensors(weights)), strict=False)
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, BasicConv2d):
+            module.bn = shared.fold(module.conv, module.bn)
+    shared.ready(network, device)
+    return Extractor(network, device)
+
+
+# Squared distance of the features of an all-black and an all-white frame, from the released TorchScript.
+BLACK_WHITE = 375.4039
+
+
+def self_test(extractor: Extractor) -> None:
+    """Refuse weights that are not those of 2015-12-05."""
+    frames = np.zeros((2, *SIZE, 3), np.uint8)
+    frames[1] = 255
+    black, white = extractor.features(frames, mode="legacy_tensorflow").astype(np.float64)
+    found = float(((white - black) ** 2).sum())
+    if not abs(found / BLACK_WHITE - 1) < 0.01:
+        raise VbenchError(
+            f"{NAME}: a black and a white frame are {found:.4f} apart, expected {BLACK_WHITE}; these weights are not "
+            f"the ones FID is defined on, use {WEIGHTS}"
+        )

@@ -1,0 +1,119 @@
+"""LPIPS (Zhang et al., CVPR 2018), version 0.1, through the package `lpips`: a distance per pair of frames."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from importlib.resources import files
+
+import lpips
+import numpy as np
+import torch
+from torch import Tensor
+
+from vbench_ctl import features as shared
+from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.features.vgg import as_torch, place
+
+NAME = "lpips"
+WEIGHTS = {"alex": "lpips-alex", "vgg": "lpips-vgg"}
+# Numbers of the convolutions in torchvision's list of layers, and the slice `lpips` puts each into.
+HEADS = files("lpips") / "weights" / "v0.1"
+TRUNKS = {
+    "alex": {0: 1, 3: 2, 6: 3, 8: 4, 10: 5},
+    "vgg": {0: 1, 2: 1, 5: 2, 7: 2, 10: 3, 12: 3, 14: 3, 17: 4, 19: 4, 21: 4, 24: 5, 26: 5, 28: 5},
+}
+
+
+def build(net: str) -> lpips.LPIPS:
+    """Return the package's network without weights: two pictures (N, 3, H, W) in [-1, 1] -> (N, 1, 1, 1)."""
+    if net not in TRUNKS:
+        raise unknown("LPIPS network", net, TRUNKS)
+    with torch.device("meta"), warnings.catch_warnings():  # torchvision warns of how lpips calls it
+        warnings.simplefilter("ignore")
+        network = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
+    network.scaling_layer = lpips.ScalingLayer()  # its constants, with values
+    return network
+
+
+def convert(tensors: shared.Tensors, net: str = "alex") -> dict[str, Tensor]:
+    """Map the trunk of torchvision's file, LPIPS's or flax's onto `build`'s names; heads, if none, are the package's."""
+    trunk, heads = {}, torch.load(str(HEADS / f"{net}.pth"), map_location="cpu", weights_only=True)
+    for name, value in tensors.items():
+        value_as_torch = as_torch(value, channels_last=name.endswith("kernel"))
+        if found := place(name, list(TRUNKS[net])):
+            number, kind = found
+            trunk[f"net.slice{TRUNKS[net][number]}.{number}.{kind}"] = value_as_torch
+        elif head := re.search(r"(?:lin(\d)\.model\.1\.weight|NetLinLayer_(\d)/Conv_0/kernel)$", name):
+            heads[f"lin{head[1] or head[2]}.model.1.weight"] = value_as_torch
+    if not trunk:
+        raise shared.unknown_style(f"{NAME}-{net}", tensors)
+    network = build(net)
+    # the package knows each head under two names
+    state = trunk | heads | {name.replace("lin", "lins.", 1): value for name, value in heads.items()}
+    state |= network.scaling_layer.state_dict(prefix="scaling_layer.")
+    shared.check(state, network, f"{NAME}-{net}")
+    return state
+
+
+class Extractor:
+    """LPIPS, ready to run."""
+
+    def __init__(self, network: lpips.LPIPS, device: str = "cpu") -> None:
+        self.network, self.device = network, device
+
+    @torch.inference_mode()
+    def maps(self, frames: np.ndarray | Tensor, batch: int = 16) -> Iterator[list[Tensor]]:
+        """Yield the normalised maps (n, C, H', W') of every layer, for `batch` uint8 frames (N, H, W, 3) at a time."""
+        for part in shared.check_frames(frames).split(batch):
+            x = part.to(self.device).movedim(-1, 1).float().div_(127.5).sub_(1)
+            yield [lpips.normalize_tensor(one) for one in self.network.net(self.network.scaling_layer(x))]
+
+    @torch.inference_mode()
+    def compare(self, real: list[Tensor], fake: list[Tensor], enlarge: tuple[int, int] | None = None) -> Tensor:
+        """Return the distances (n,) of two batches' maps, which may be kept when several models meet one truth.
+
+        With the frames' size in `enlarge`, the map of every layer is enlarged to it before it is averaged.
+        """
+        spread = [head((x - y) ** 2) for head, x, y in zip(self.network.lins, real, fake, strict=True)]
+        if enlarge:
+            spread = [lpips.upsample(one, enlarge) for one in spread]
+        return torch.stack([one.mean((1, 2, 3)) for one in spread]).sum(0)
+
+    def distances(
+        self, real: np.ndarray, *fakes: np.ndarray, spatial: bool = False, batch: int = 16
+    ) -> list[np.ndarray]:
+        """Return, for each model's uint8 frames (N, H, W, 3), the distances (N,) to the real ones, float32.
+
+        `spatial` averages enlarged maps, as JunyaoHu/common_metrics_on_video_quality does; it differs a little.
+        """
+        for fake in fakes:
+            if fake.shape != real.shape:
+                raise VbenchError(f"the real frames are {real.shape} and the generated ones {fake.shape}; resize one")
+        enlarge = real.shape[1:3] if spatial else None
+        streams = [self.maps(frames, batch) for frames in (real, *fakes)]
+        rows = [[self.compare(truth, one, enlarge) for one in others] for truth, *others in zip(*streams, strict=True)]
+        return [torch.cat(parts).cpu().numpy() for parts in zip(*rows, strict=True)]
+
+
+def load(weights: shared.Weights, device: str = "cpu", net: str = "alex") -> Extractor:
+    """Return the extractor of a trunk's weight file; `net` is "alex" or "vgg"."""
+    network = build(net)
+    network.load_state_dict(convert(shared.tensors(weights), net), assign=True)
+    shared.ready(network, device)
+    return Extractor(network, device)
+
+
+# Black against white, 64x64. JunyaoHu/common_metrics_on_video_quality README has 0.8140 for alex from enlarged maps.
+BLACK_WHITE = {"alex": 0.81395, "vgg": 0.45384}
+
+
+def self_test(extractor: Extractor) -> None:
+    """Refuse trunks that are not torchvision's ImageNet ones."""
+    black = np.zeros((1, 64, 64, 3), np.uint8)
+    ((found,),) = extractor.distances(black, black + 255)
+    net = extractor.network.pnet_type
+    if not abs(found / BLACK_WHITE[net] - 1) < 0.01:
+        raise VbenchError(
+            f"{NAME}-{net}: black and white are {found:.4f} apart, expected {BLACK_WHITE[net]}; this trunk is not "
+            f"torchvision's, use {WEIGHTS[net]}"
+        )

@@ -1,0 +1,421 @@
+"""Network weights: where they come from, whether they are the right ones, and their tensors. The networks are data,
+weights.toml: a name means the files whose SHA-256 its entry pins, and any other file goes by `NAME-<sha8>`. Where no hash
+is published, the first file to come has the name, and its hash stands in every score."""
+
+import datetime
+import hashlib
+import pickle
+import re
+import shutil
+import tarfile
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from vbench_ctl import files, pickles
+from vbench_ctl.errors import ManualStep, VbenchError, unknown
+from vbench_ctl.fetch import digest, fetch_from_index
+from vbench_ctl.fetch import fetch as download
+
+TABLE = Path(__file__).with_suffix(".toml")
+_RECORD = "weights.json"  # beside each file: what it is and how it came
+_OWN = re.compile(r"(.+)-[0-9a-f]{8}$")
+_LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch before 1.6 begins with this pickled number
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which checkpoints keep the tensors
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place to have a file from; weights.toml says what each kind needs."""
+
+    kind: str
+    file: str = ""  # the name it is kept under
+    sha256: str = ""
+    size_bytes: int = 0
+    tensors_sha256: str = ""
+    url: str = ""
+    package: str = ""
+    archive: str = ""
+    archive_sha256: str = ""
+    member: str = ""
+    page: str = ""
+    note: str = ""
+
+    def __str__(self) -> str:
+        place = {"url": self.url, "pypi": f"{self.archive} of the package index", "package": f"package {self.package}"}
+        return place.get(self.kind) or f"by hand: {self.page}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network."""
+
+    name: str
+    title: str
+    licence: str
+    homepage: str
+    sources: tuple[Source, ...]
+
+    @property
+    def pinned(self) -> tuple[Source, ...]:
+        return tuple(source for source in self.sources if source.sha256)
+
+
+class Status(NamedTuple):
+    """One line about a network on this machine."""
+
+    name: str
+    state: str  # "ok", "packaged" (in an installed package), "unpinned", "own", "broken" or "absent"
+    sha8: str
+    size_bytes: int
+    licence: str
+    source: str
+
+
+def known() -> dict[str, Entry]:
+    """Return every network by name."""
+    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return {
+        name: Entry(name=name, sources=tuple(Source(**each) for each in facts.pop("source")), **facts)
+        for name, facts in table.items()
+    }
+
+
+def check_name(name: str) -> None:
+    """Raise, with the nearest name, unless this is the name of a network."""
+    if name not in known():
+        raise unknown("weights", name, known())
+
+
+def path(name: str, root: str | Path | None = None) -> Path:
+    """Return the file of a network after comparing it with its hash; raises when there is none or it is damaged."""
+    entry, record = _entry(name), _record(name, root)
+    if record is None:
+        return _packaged(entry) or _absent(name, root)
+    file = _folder(name, root) / record["file"]
+    found = digest(file) if file.is_file() else "-"
+    if found != record["sha256"]:
+        mend = f'run "vbench-ctl weights fetch {name}"' if name == entry.name else "add it again"
+        raise VbenchError(
+            f"weights {name}: {file} has SHA-256 {found[:8]}, expected {record['sha256'][:8]}; "
+            f"it was cut short or changed: {mend} to replace it"
+        )
+    return file
+
+
+def fetch(name: str, root: str | Path | None = None) -> Path:
+    """Bring a network here from the first of its sources that works, and return its file."""
+    entry = _entry(name)
+    if name != entry.name:
+        raise VbenchError(f'weights {name}: a file of your own; run "vbench-ctl weights add {entry.name} FILE"')
+    if _record(name, root) or _packaged(entry):
+        try:
+            return path(name, root)
+        except VbenchError:
+            _forget(name, root)  # damaged
+    if held := _same_file(entry, root):
+        return held
+    failures = []
+    for source in entry.sources:
+        if source.kind in ("url", "pypi"):
+            try:
+                file = _from_source(source, _folder(name, root), files.home(root) / "archives")
+                return _keep(name, file, str(source), root)
+            except VbenchError as error:
+                failures.append(f"; tried: {error}")
+    tried = "".join(failures)
+    for source in entry.sources:
+        if source.kind == "manual":
+            raise ManualStep(
+                f"weights {name}: only to be had by hand: take {source.note} from {source.page}, "
+                f'then run "vbench-ctl weights add {name} {source.file}"{tried}'
+            )
+    raise VbenchError(
+        f'weights {name}: no source works; run it again later, or "vbench-ctl weights add {name} FILE"{tried}'
+    )
+
+
+def add(name: str, source: str | Path, root: str | Path | None = None) -> str:
+    """Take a file of the user's (weights, a TensorFlow folder, or the package that holds them); return its name here."""
+    entry, source = _entry(name), Path(source).expanduser()
+    if not source.exists():
+        raise VbenchError(f"{source}: not there; expected a file with the weights of {name}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = _loose(entry, source, Path(folder))
+        tensors = read(file)  # refuses what is damaged or harmful
+        kept = _name_of(entry, digest(file), tensors_sha256(tensors))
+        target = _folder(kept, root) / file.name
+        with files.atomic(target) as part:
+            shutil.copyfile(file, part)
+    _keep(kept, target, f"added by hand: {source.name}", root)
+    return kept
+
+
+def status(root: str | Path | None = None) -> list[Status]:
+    """Return a line for every known network and for every file of the user's own."""
+    entries = known()
+    names = set(entries)
+    for record in (files.home(root) / "weights").glob(f"*/{_RECORD}"):
+        if _OWN.sub(r"\1", record.parent.name) in entries:
+            names.add(record.parent.name)
+    return [_status(name, root) for name in sorted(names)]
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Return the tensors of a weights file under the names it uses; its bytes tell its kind, and nothing in it is run.
+
+    Known are PyTorch checkpoints new and old, TorchScript, safetensors, .npz and .npy, pickles of arrays (flax), and
+    TensorFlow's SavedModel folders and checkpoints (their .index file).
+    """
+    try:
+        tensors = _tensors(path)
+    except pickle.UnpicklingError as error:  # from torch.load(weights_only=True)
+        raise VbenchError(
+            f"{path}: holds more than tensors and plain data, or is damaged; nothing of it was run"
+        ) from error
+    except (VbenchError, MemoryError):
+        raise
+    except Exception as error:  # a broken file can fail in any way
+        reason = str(error).partition("\n")[0]
+        raise VbenchError(f"{path}: is not a whole file of weights ({reason}); fetch it again") from error
+    if not tensors:
+        raise VbenchError(f"{path}: holds no tensors; expected the weights of a network")
+    return tensors
+
+
+def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(f"{name} {tensors[name].dtype.str} {tensors[name].shape}\n".encode())
+        found.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return found.hexdigest()
+
+
+# What is on this machine
+
+
+def _entry(name: str) -> Entry:
+    """Return the network that a name belongs to, with or without the hash of a file of the user's."""
+    entries = known()
+    found = entries.get(name) or entries.get(_OWN.sub(r"\1", name))
+    if found is None:
+        raise unknown("weights", name, entries)
+    return found
+
+
+def _folder(name: str, root: str | Path | None) -> Path:
+    return files.home(root) / "weights" / name
+
+
+def _record(name: str, root: str | Path | None) -> dict[str, Any] | None:
+    place = _folder(name, root) / _RECORD
+    return files.read_json(place) if place.exists() else None
+
+
+def _keep(name: str, file: Path, source: str, root: str | Path | None) -> Path:
+    """Write down what a file is; from then on it is there, in place of another one of that name."""
+    before = _record(name, root)
+    facts = {"file": file.name, "sha256": digest(file), "size_bytes": file.stat().st_size}
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    files.write_json(_folder(name, root) / _RECORD, {**facts, "source": source, "date": today})
+    if before and before["file"] != file.name:
+        (_folder(name, root) / before["file"]).unlink(missing_ok=True)
+    return file
+
+
+def _forget(name: str, root: str | Path | None) -> None:
+    if record := _record(name, root):
+        (_folder(name, root) / _RECORD).unlink()
+        (_folder(name, root) / record["file"]).unlink(missing_ok=True)
+
+
+def _packaged(entry: Entry) -> Path | None:
+    """Return the network's file inside an installed package, when it is the pinned one."""
+    for source in entry.sources:
+        spec = find_spec(source.package) if source.kind == "package" else None
+        for folder in (spec and spec.submodule_search_locations) or ():
+            file = Path(folder) / source.member
+            if file.is_file() and digest(file) == source.sha256:
+                return file
+    return None
+
+
+def _same_file(entry: Entry, root: str | Path | None) -> Path | None:
+    """Take over a file that is already here for another network: VGG16 is a loss, and the trunk of an LPIPS."""
+    pins = {source.sha256 for source in entry.pinned}
+    for other in known():
+        record = _record(other, root)
+        if record is None or record["sha256"] not in pins:
+            continue
+        held = _folder(other, root) / record["file"]
+        if held.is_file() and digest(held) == record["sha256"]:
+            target = _folder(entry.name, root) / held.name
+            with files.atomic(target) as part:
+                shutil.copyfile(held, part)
+            return _keep(entry.name, target, record["source"], root)
+    return None
+
+
+def _absent(name: str, root: str | Path | None) -> NoReturn:
+    own = [each.name for each in _folder(name, root).parent.glob(f"{name}-*") if _OWN.sub(r"\1", each.name) == name]
+    hint = f' (there is "{own[0]}", which is none of the files that this name means)' if own else ""
+    raise VbenchError(f'n/a: no weights "{name}"{hint}; run "vbench-ctl weights fetch {name}"')
+
+
+def _status(name: str, root: str | Path | None) -> Status:
+    entry, record = _entry(name), _record(name, root)
+    if record is None:
+        file = _packaged(entry)
+        if file is None:
+            sizes = [source.size_bytes for source in entry.sources if source.size_bytes]
+            return Status(name, "absent", "", min(sizes, default=0), entry.licence, "")
+        package = next(source for source in entry.sources if source.kind == "package")
+        return Status(name, "packaged", package.sha256[:8], package.size_bytes, entry.licence, str(package))
+    try:
+        path(name, root)
+        state = "own" if name != entry.name else "ok" if entry.pinned else "unpinned"
+    except VbenchError:
+        state = "broken"
+    return Status(name, state, record["sha256"][:8], record["size_bytes"], entry.licence, record["source"])
+
+
+# Getting a file out of its source
+
+
+def _from_source(source: Source, folder: Path, archives: Path) -> Path:
+    target = folder / source.file
+    if source.kind == "url":
+        return download(source.url, target, source.sha256 or None, source.size_bytes or None)
+    archive = fetch_from_index(source.package, source.archive, source.archive_sha256, archives)
+    return _unpacked(archive, source, target)
+
+
+def _unpacked(archive: Path, source: Source, target: Path) -> Path:
+    """Copy one member of an archive, verified, to `target`."""
+    with files.atomic(target) as part:
+        with _member(archive, source.member) as inside, open(part, "wb") as out:
+            shutil.copyfileobj(inside, out, 1 << 20)
+        if (found := digest(part)) != source.sha256:
+            raise VbenchError(
+                f"{archive}: {source.member} in it has SHA-256 {found[:8]}, expected {source.sha256[:8]}; "
+                "the archive is not the one that was pinned"
+            )
+    return target
+
+
+@contextmanager
+def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as whole, whole.open(name) as inside:
+            yield inside
+        return
+    with tarfile.open(archive) as tar:
+        inside_tar = tar.extractfile(name)
+        assert inside_tar is not None, f"{name} is a folder; weights.toml must name a file"
+        yield inside_tar
+
+
+def _loose(entry: Entry, given: Path, folder: Path) -> Path:
+    """Return the file that holds the weights in what the user gave."""
+    if given.is_dir() or given.suffix == ".index":
+        packed = folder / f"{entry.name}.npz"
+        np.savez(packed, allow_pickle=False, **read(given))
+        return packed
+    found = digest(given)
+    for source in entry.sources:
+        if source.archive and found == source.archive_sha256:
+            return _unpacked(given, source, folder / source.file)
+    return given
+
+
+def _name_of(entry: Entry, sha256: str, tensors: str) -> str:
+    """Return the name that a file may have: the network's own only when it is one of the pinned files."""
+    for other in (entry, *known().values()):
+        if any(sha256 == source.sha256 or tensors == source.tensors_sha256 for source in other.pinned):
+            if other.name == entry.name:
+                return entry.name
+            raise VbenchError(
+                f'this file is "{other.name}", not "{entry.name}"; run "vbench-ctl weights add {other.name} FILE"'
+            )
+    return f"{entry.name}-{sha256[:8]}" if entry.pinned else entry.name
+
+
+# Reading
+
+
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    if path.is_dir() or path.suffix == ".index":
+        return _tensorflow(path)
+    with open(path, "rb") as file:
+        head = file.read(32)
+    if head.startswith(b"PK\x03\x04"):
+        return _zipped(path)
+    if head.startswith(_LEGACY_TORCH):
+        return _torch(path)
+    if head.startswith(b"\x93NUMPY"):
+        return {path.stem: np.load(path, allow_pickle=False)}
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:  # the header after its length
+        return _safetensors(path)
+    if head.startswith(b"\x80"):
+        return dict(_flat(pickles.load(path), "/"))
+    raise VbenchError(f"{path}: begins with {head[:8]!r}, as no known file of weights does; see what it is")
+
+
+def _zipped(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.endswith("/constants.pkl") for name in names):
+        return pickles.load_torchscript(path)
+    if any(name.endswith("/data.pkl") for name in names):
+        return _torch(path)
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _torch(path: Path) -> dict[str, np.ndarray]:
+    import torch
+
+    held = torch.load(path, map_location="cpu", weights_only=True)
+    for key in _WRAPPERS:
+        if isinstance(held, dict) and isinstance(held.get(key), dict):
+            held = held[key]
+    return dict(_flat(held, "."))
+
+
+def _safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.torch import load_file  # accelerate brings it; NumPy's own reader lacks bfloat16
+
+    return dict(_flat(load_file(path), "."))
+
+
+def _tensorflow(path: Path) -> dict[str, np.ndarray]:
+    if find_spec("tensorflow") is None:
+        raise VbenchError(f'{path}: reading TensorFlow variables needs tensorflow; run pip install "vbench-ctl[tf]"')
+    import tensorflow
+
+    saved = path / "variables/variables"
+    place = path.with_suffix("") if path.suffix == ".index" else saved if saved.parent.is_dir() else path
+    reader = tensorflow.train.load_checkpoint(str(place))
+    found = {name: reader.get_tensor(name) for name in sorted(reader.get_variable_to_shape_map())}
+    return {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
+
+
+def _flat(value: Any, separator: str, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the arrays in nested dicts, named by their keys."""
+    if isinstance(value, np.ndarray):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(item, separator, f"{name}{separator}{key}" if name else str(key))
+    elif hasattr(value, "detach"):  # a torch tensor; NumPy knows no bfloat16
+        tensor = value.detach()
+        yield name, (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
