@@ -1,4 +1,4 @@
-"""Sanity row: uniform random pixels after the given frames."""
+"""Sanity row: uniform random pixels."""
 
 import numpy as np
 
@@ -9,7 +9,5 @@ CONTROL = "none"
 
 
 def generate(task: Task, index: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the given frames and then noise."""
-    context = task.context(index)
-    shape = (task.cases[index].length - len(context), *context.shape[1:])
-    return np.concatenate([context, rng.integers(256, size=shape, dtype=np.uint8)])
+    """Return noise in the size of the given frames."""
+    return rng.integers(256, size=(task.protocol.predict, *task.window(index).shape[1:]), dtype=np.uint8)

@@ -13,9 +13,10 @@ CONTROL = "shuffled"
 
 
 def generate(task: Task, index: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the given frames and then what really follows those of another case, each case's future used once."""
+    """Return what really happens in another case, each case's future used once."""
     count = len(task.cases)
     if count < 2:
         raise VbenchError(f"shuffled-control needs at least 2 cases to exchange, {task.protocol.id} has {count}")
     other = (index + count // 2) % count  # far away in the store: neighbours often show the same scene
-    return np.concatenate([task.context(index), task.window(other)[task.protocol.context :]])
+    start = task.protocol.context
+    return task.window(other)[start : start + task.protocol.predict]

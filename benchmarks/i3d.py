@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vbench_ctl import features, weights
 from vbench_ctl.features import i3d
 
-CLIPS, FRAMES, SIZE, RUNS = 8, 16, 128, 3
+CLIPS, FRAMES, SIZE, RUNS = 4, 16, 128, 3
 EPS = 1e-5  # of the batch norms in cd-fvd's code; TensorFlow's network has 1e-3
 Score = Callable[[np.ndarray], np.ndarray]
 
@@ -57,7 +57,7 @@ def plainly(network: Callable[[Tensor], Tensor], batch: int) -> Score:
 
 
 def cd_fvd(folder: Path, state: dict[str, Tensor]) -> Score:
-    """Return cd-fvd's network with our weights, in batches of 16 as it has them."""
+    """Return cd-fvd's network with our weights, in batches of up to 16 as it has them."""
     spec = spec_from_file_location("cdfvd_i3d", next(folder.rglob("cdfvd/third_party/i3d/pytorch_i3d.py")))
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)

@@ -87,7 +87,10 @@ def _generate_chunk(order: _Order, wanted: Sequence[tuple[int, int]]) -> None:
     leaf = registry.load("baselines", order.baseline)
     for index, sample in wanted:
         rng = np.random.default_rng([order.seed, index, sample])
-        video.write(_path(order.out, order.task.cases[index], sample), leaf.generate(order.task, index, rng))
+        frames = leaf.generate(order.task, index, rng)
+        if len(frames) == order.task.protocol.predict:
+            frames = scoring.framed(frames, order.task.window(index), order.task.protocol)
+        video.write(_path(order.out, order.task.cases[index], sample), frames)
 
 
 def _path(out: Path, case: Case, sample: int) -> Path:

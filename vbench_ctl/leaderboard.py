@@ -208,6 +208,11 @@ def as_csv(found: Sequence[Table]) -> str:
 def _plain(text: str) -> str:
     """Keep a text from being taken for markdown tables, links or HTML, and terminals from following its codes."""
     text = text.replace("\\", "\\\\").replace("|", "\\|").replace("](", "]\\(").replace("<", "&lt;")
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """Keep a terminal from following the codes in a text."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 

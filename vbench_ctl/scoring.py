@@ -147,6 +147,8 @@ def score(
     """Score generated clips against real ones and return a row per metric, in the order asked for."""
     chosen = tuple(metric(token) for token in dict.fromkeys(metrics or default_metrics(protocol)))
     lossy = _check_lossy(protocol, fake, real, allow_lossy)
+    if protocol:
+        _check_protocol(protocol, fake)
     pairs = pair_by_protocol(protocol, real, fake) if protocol else pair_by_name(real, fake)
     chunks = [pairs[at : at + CHUNK] for at in range(0, len(pairs), CHUNK)]
     results: list[Any] = [None] * len(chunks)
@@ -227,6 +229,23 @@ def real_sha256(real: Source, scored: "list[_Scored]") -> str:
     return hashlib.sha256(b"".join(clip.real_sha256 for clip in scored)).hexdigest()
 
 
+def _check_protocol(protocol: Protocol, fake: Source) -> None:
+    """Refuse outputs of another protocol, and protocols whose rules this version does not carry out."""
+    made_for = fake.manifest.get("protocol")
+    if made_for not in (None, protocol.id):
+        raise VbenchError(
+            f"{fake.name} was made for {made_for}, not for {protocol.id}; score it with --protocol {made_for}"
+        )
+    rules = {
+        "unconditional clips": protocol.unconditional,
+        "several runs": protocol.runs > 1,
+        "resizing": protocol.resize,
+    }
+    beyond = [rule for rule, wanted in rules.items() if wanted]
+    if beyond:
+        raise VbenchError(f"{protocol.id} asks for {' and '.join(beyond)}, which this version cannot score yet")
+
+
 def _check_lossy(protocol: Protocol | None, fake: Source, real: Source, allowed: bool) -> str:
     """Return a remark for the signature, or refuse lossy clips where the protocol does."""
     found = {"": fake.lossy(), "real-": real.lossy()}
@@ -268,7 +287,7 @@ def _score_pair(question: _Question, pair: Pair) -> _Scored:
     digest = hashlib.sha256()
     values: dict[str, list[np.ndarray]] = {each.token: [] for each in question.metrics}
     for name in pair.fakes:
-        fake = _whole(question.fake.frames(name), real, pair, name)
+        fake = _whole(question.fake.frames(name), real, protocol, name)
         digest.update(store.clip_sha256(name, fake))
         for each in question.metrics:
             seen = list(protocol.frames_of(each.token)) if protocol else list(range(len(fake)))
@@ -300,20 +319,22 @@ def square(frames: np.ndarray, place: float) -> np.ndarray:
     return frames[:, top : top + side, left : left + side]
 
 
-def _whole(fake: np.ndarray, real: np.ndarray, pair: Pair, name: str) -> np.ndarray:
-    """Check a generated clip, and put the given frames before it where the model wrote only its own."""
-    case = pair.case
+def _whole(fake: np.ndarray, real: np.ndarray, protocol: Protocol | None, name: str) -> np.ndarray:
+    """Check a generated clip, and put the given frames around it where the model wrote only its own."""
     if fake.shape[1:] != real.shape[1:]:
         sizes = [f"{clip.shape[2]}x{clip.shape[1]}" for clip in (fake, real)]
         raise VbenchError(f'clip "{name}" is {sizes[0]}, the real one {sizes[1]}; generate or resize to the real size')
-    if case is not None and case.context and len(fake) == case.length - case.context:
-        return np.concatenate([real[: case.context], fake])
+    if protocol and len(fake) == protocol.predict:
+        return framed(fake, real, protocol)
     if len(fake) != len(real):
-        wanted = f"{len(real)}" + (
-            f" (or {case.length - case.context} without the given ones)" if case and case.context else ""
-        )
-        raise VbenchError(f'clip "{name}" has {len(fake)} frames, expected {wanted}')
+        bare = f" (or {protocol.predict} without the given ones)" if protocol and not protocol.unconditional else ""
+        raise VbenchError(f'clip "{name}" has {len(fake)} frames, expected {len(real)}{bare}')
     return fake
+
+
+def framed(predicted: np.ndarray, real: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """Put the frames that a protocol gives, at the start and at the end, around the predicted ones."""
+    return np.concatenate([real[: protocol.context], predicted, real[protocol.length - protocol.ending :]])
 
 
 def _row(

@@ -185,8 +185,9 @@ class ShardWriter:
         data = self._dataset(name, like, CHUNK)
         first = len(data)
         data.resize(first + sum(map(len, chunks)), axis=0)
+        corner = (0,) * (data.ndim - 1)
         for number, chunk in enumerate(chunks):
-            place = (first + number * CHUNK, *([0] * (data.ndim - 1)))
+            place = (first + number * CHUNK, *corner)
             data.id.write_direct_chunk(place, np.ascontiguousarray(chunk))
 
     def _dataset(self, name: str, like: np.ndarray, chunk: int) -> h5py.Dataset:

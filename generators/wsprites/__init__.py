@@ -250,6 +250,7 @@ class Backdrop:
         self, photo: np.ndarray, canvas: Canvas, pitch: tuple[Fraction, Fraction], step: tuple[Fraction, Fraction]
     ):
         self.photo, self.canvas, self.pitch, self.step = photo, canvas, pitch, step
+        self._columns: dict[Fraction, np.ndarray] = {}
         self._phases: dict[tuple[Fraction, Fraction], np.ndarray] = {}
         self._views: dict[tuple[int, int], np.ndarray] = {}
 
@@ -263,9 +264,10 @@ class Backdrop:
 
     def _phase(self, x: Fraction, y: Fraction) -> np.ndarray:
         if (x, y) not in self._phases:
-            rows = box_resample(self.photo, y, self.pitch[1])
-            columns = box_resample(rows.swapaxes(0, 1), x, self.pitch[0])
-            self._phases[x, y] = np.floor(columns.swapaxes(0, 1) + 0.5).astype(np.uint8, order="C")
+            if x not in self._columns:  # the narrower picture serves all fractions of y
+                self._columns[x] = box_resample(self.photo.swapaxes(0, 1), x, self.pitch[0]).swapaxes(0, 1)
+            rows = box_resample(self._columns[x], y, self.pitch[1])
+            self._phases[x, y] = np.floor(rows + 0.5).astype(np.uint8, order="C")
         return self._phases[x, y]
 
 

