@@ -10,7 +10,7 @@ import numpy as np
 
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.generation import Task
-from vbench_ctl.scoring import square
+from vbench_ctl.pairing import square
 from vbench_ctl.sources import StoreSource
 from vbench_ctl.store import Store
 

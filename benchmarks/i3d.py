@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vbench_ctl import features, weights
+from vbench_ctl import weights
 from vbench_ctl.features import i3d
 
 CLIPS, FRAMES, SIZE, RUNS = 4, 16, 128, 3
@@ -82,9 +82,6 @@ def ways(folder: Path | None) -> dict[str, Score]:
         "our layers, as usual": plainly(unfolded, 16),
         "batch norms folded": plainly(folded, 16),
         "channels last": plainly(lambda x: ours.network(x.contiguous(memory_format=torch.channels_last_3d)), 16),
-        f"batches of {features.BATCH}": plainly(
-            lambda x: ours.network(x.contiguous(memory_format=torch.channels_last_3d)), features.BATCH
-        ),
         "vbench-ctl": lambda videos: ours.features(videos, **preset),
     }
 

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from functools import cache
 from itertools import permutations
 from pathlib import Path
 
@@ -19,10 +20,11 @@ def close(found, expected, tolerance: float) -> None:
     np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max(), rtol=0)
 
 
+@cache
 def draw(file: Path) -> dict[str, np.ndarray]:
     """Return the weights that golden/cinn/README.md's recipe makes."""
     spec = json.loads(file.read_text())
-    rng, drawn = np.random.RandomState(spec["recipe_seed"]), {}  # noqa: NPY002: the recipe's generator
+    rng, drawn = np.random.RandomState(spec["recipe_seed"]), {}  # the recipe's generator
     for name, shape, dtype, kind, mean, std in spec["keys"]:
         if kind in ("const", "keep"):
             drawn[name] = np.full(shape, mean, dtype)
@@ -177,7 +179,7 @@ def test_vgg_maps_give_the_diversity_score(cinn):
 
 def hashed(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return golden/g3an's deterministic numbers in [-1, 1): murmur3's finaliser over counters."""
-    x = np.arange(np.prod(shape), dtype=np.uint32) + np.uint32(zlib.crc32(name.encode()))
+    x: np.ndarray = np.arange(np.prod(shape), dtype=np.uint32) + np.uint32(zlib.crc32(name.encode()))
     x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
     return (2 * (x ^ (x >> 16)).astype(np.float64) / 2**32 - 1).reshape(shape)

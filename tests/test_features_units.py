@@ -1,5 +1,7 @@
 """The feature networks without real weights: names of published files, padding, shapes, batches, errors."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -139,11 +141,12 @@ def test_folded_network_is_the_same_function(weights, extractor):
 
 
 def test_batches_and_order_do_not_matter(extractor):
-    three = clips(3, 9)
-    together = extractor.features(three, batch=3)
-    alone = extractor.features(three[::-1], batch=1)[::-1]
-    assert together.shape == (3, 400) and together.dtype == np.float32
+    two = clips(2, 9)
+    together = extractor.features(two, batch=2)
+    alone = extractor.features(two[::-1], batch=1)[::-1]
+    assert together.shape == (2, 400) and together.dtype == np.float32
     np.testing.assert_allclose(alone, together, atol=1e-5 * np.abs(together).max(), rtol=0)
+    assert np.abs(together[0] - together[1]).max() > 1e-2 * np.abs(together).max()  # or this would say nothing
 
 
 def test_seventeen_frames_have_two_positions(extractor):
@@ -164,12 +167,17 @@ def test_endpoints_have_the_sizes_of_the_table(extractor):
     assert shapes["Mixed_5c"] == (1024, 2, 7, 7)
 
 
-def test_options_reach_the_pixels(extractor):
+def test_options_reach_the_pixels():
+    network: Any = lambda x: x.flatten(1)[:, ::997]  # noqa: E731
+    pixels = i3d.Extractor(network)
     one = clips(1, 9)
-    plain = extractor.features(one)
-    np.testing.assert_array_equal(extractor.features(one[..., ::-1], channels="bgr"), plain)
-    for options in ({"resize": "align_corners"}, {"aspect": "shorter_side_crop"}, {"range": "[0,1]"}):
-        assert np.abs(extractor.features(one, **options) - plain).max() > 1e-3 * np.abs(plain).max(), options
+    plain = pixels.features(one)
+    np.testing.assert_array_equal(pixels.features(one[..., ::-1], channels="bgr"), plain)
+    np.testing.assert_allclose(pixels.features(one, range="[0,1]"), (plain + 1) / 2, atol=1e-6)
+    others: list[dict[str, Any]]
+    others = [{"resize": "align_corners"}, {"aspect": "shorter_side_crop"}, {"channels": "bgr"}]
+    for options in others:
+        assert np.abs(pixels.features(one, **options) - plain).max() > 0.1, options
 
 
 @pytest.mark.parametrize("preset", i3d.PRESETS)
@@ -203,6 +211,31 @@ def test_dti3d_loops_short_clips_and_wants_32_exactly():
         network.features(clips(1, 31))
     with pytest.raises(VbenchError, match="no network of 24 frames"):
         dti3d.load({}, frames=24)
+
+
+def test_dti3d_features(weights):
+    heads = {"logits.conv3d.weight": np.zeros((18, 1024, 1, 1, 1)), "logits.conv3d.bias": np.zeros(18)}
+    extractor = dti3d.load(weights | heads)
+    short = clips(1, 6)
+    features = extractor.features(short)
+    assert features.shape == (1, 1024) and features.dtype == np.float32
+    looped = extractor.features(np.concatenate([short, short, short], axis=1))
+    np.testing.assert_allclose(looped, features, atol=1e-6 * features.max())
+    with pytest.raises(VbenchError, match="the clips have 5 frames and this network needs at least 6"):
+        extractor.features(clips(1, 5))
+
+
+def test_resnext_features():
+    torch.manual_seed(0)
+    network = resnext3d.ResNeXt3D(tuple(stage._replace(blocks=1) for stage in resnext3d.STAGES)).eval()
+    extractor = resnext3d.Extractor(network)
+    three = clips(3, 18)
+    together, alone = extractor.features(three), extractor.features(three[::-1], batch=1)[::-1]
+    assert together.shape == (3, 2048) and together.dtype == np.float32
+    np.testing.assert_allclose(alone, together, atol=1e-5 * together.max(), rtol=0)
+    np.testing.assert_allclose(extractor.features(three[:1, 1:17]), together[:1], atol=1e-5 * together.max())
+    assert np.abs(extractor.features(three[:1], **resnext3d.PRESETS["evan"]) - together[:1]).max() > 1e-3
+    resnext3d.self_test(extractor)
 
 
 def test_same_padding_is_tensorflows():

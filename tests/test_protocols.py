@@ -523,7 +523,7 @@ def test_the_card_of_one_protocol():
         "42 clips in the split; too short clips are left out; seed 0"
     )
     assert card["scored frames"] == "all 17"
-    assert card["  diversity-i3d"] == "frames the 16 predicted, 5 samples per case, whole batches of 16 clips only"
+    assert card["  diversity"] == "frames the 16 predicted, 5 samples per case, whole batches of 16 clips only"
     assert dict(protocols.card(load("dtdb-fire-128-c1-p16@1")))["real frames"] == "-1 against the generated ones"
 
 

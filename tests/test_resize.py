@@ -59,7 +59,7 @@ def tf1(row: list[float], after: int) -> list[float]:
 def test_resizes_as_tensorflow_1_does(before, after):
     frame = pictures(*before)[0, 0]
     wide = [tf1(row, after[1]) for row in frame.tolist()]
-    expected = np.array([tf1(column, after[0]) for column in zip(*wide, strict=True)]).T
+    expected = np.array([tf1(list(column), after[0]) for column in zip(*wide, strict=True)]).T
     np.testing.assert_allclose(resize(frame, after, "tf1_legacy").numpy(), expected, atol=1e-5)
 
 

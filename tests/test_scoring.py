@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from vbench_ctl import rows, scoring, sources, store
+from vbench_ctl import pairing, protocols, rows, scoring, sources, store
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.intervals import bootstrap_mean
 from vbench_ctl.metrics import mse, psnr
@@ -109,7 +109,7 @@ def test_what_may_be_left_out_of_names(tmp_path, real):
 
 def test_two_windows_of_a_clip_need_their_starts(tmp_path, real):
     two = tiny.protocol(select=Select("spaced", windows=2))
-    starts = {case.key: case for case in scoring.protocols.cases(two, [(c, real.length(c)) for c in real.ids])}
+    starts = {case.key: case for case in protocols.cases(two, [(c, real.length(c)) for c in real.ids])}
     assert len(starts) == 6
     fakes = {key: real.frames(case.clip, case.start, case.start + 6) for key, case in starts.items()}
     (row,) = scoring.score(open_source(tiny.write_outputs(tmp_path / "full", fakes)), real, two, ["mse"])
@@ -295,7 +295,7 @@ def test_the_interval_draws_whole_clusters():
 
 def test_windows_of_one_video_are_one_cluster(tmp_path, real):
     every = tiny.protocol(select=Select("every"))
-    cases = scoring.protocols.cases(every, [(c, real.length(c)) for c in real.ids])
+    cases = protocols.cases(every, [(c, real.length(c)) for c in real.ids])
     fakes = {case.key: noise(real.frames(case.clip, 0, 6), at) for at, case in enumerate(cases)}
     (row,) = scoring.score(open_source(tiny.write_outputs(tmp_path / "o", fakes)), real, every, ["mse"])
     truth = [real.frames(case.clip, case.start, case.start + 6) for case in cases]
@@ -308,21 +308,21 @@ def test_windows_of_one_video_are_one_cluster(tmp_path, real):
 
 def test_the_real_set_of_a_protocol_is_found(home):
     with pytest.raises(VbenchError, match=r'no store tiny 8x6 .*run "vbench-ctl prepare tiny --split test"'):
-        scoring.find_real(tiny.protocol())
+        pairing.find_real(tiny.protocol())
     for version in (2, 10):
         store.build(home / f"stores/tiny/8x6@{version}", tiny.recipe())
     (home / "stores/tiny/8x6@2.bak").mkdir()
-    assert scoring.find_real(tiny.protocol()).store.folder.name == "8x6@10"
+    assert pairing.find_real(tiny.protocol()).store.folder.name == "8x6@10"
     (home / "stores/tiny/8x6@11").mkdir()
     with pytest.raises(VbenchError, match=r"8x6@11: no finished store there .*run prepare"):
-        scoring.find_real(tiny.protocol())
+        pairing.find_real(tiny.protocol())
 
 
 def test_a_store_of_something_else_is_refused(tmp_path):
     tiny.built(tmp_path)
     with pytest.raises(UsageError, match="is tiny 8x6, but tiny-c2-p4@1 is defined on tiny 16x16"):
-        scoring.open_real(tmp_path, tiny.protocol(variant="16x16"))
-    assert scoring.open_real(tmp_path, tiny.protocol()).ids[0] == "test/clip_0"
+        pairing.open_real(tmp_path, tiny.protocol(variant="16x16"))
+    assert pairing.open_real(tmp_path, tiny.protocol()).ids[0] == "test/clip_0"
 
 
 class Short(ArraySource):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, protocols, registry, scoring, video
+from vbench_ctl import __version__, execute, files, pairing, protocols, registry, video
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.progress import progress
 from vbench_ctl.protocols import Case, Protocol
@@ -30,7 +30,7 @@ class Task:
     def window(self, index: int) -> np.ndarray:
         """Return the real frames of a case, given ones and future: uint8 (T, H, W, 3)."""
         case = self.cases[index]
-        return scoring.real_window(self.real, scoring.Pair(case.clip, (), case))
+        return pairing.real_window(self.real, pairing.Pair(case.clip, (), case))
 
     def context(self, index: int) -> np.ndarray:
         """Return the frames that are given: uint8 (context, H, W, 3)."""
@@ -89,7 +89,7 @@ def _generate_chunk(order: _Order, wanted: Sequence[tuple[int, int]]) -> None:
         rng = np.random.default_rng([order.seed, index, sample])
         frames = leaf.generate(order.task, index, rng)
         if len(frames) == order.task.protocol.predict:
-            frames = scoring.framed(frames, order.task.window(index), order.task.protocol)
+            frames = pairing.framed(frames, order.task.window(index), order.task.protocol)
         video.write(_path(order.out, order.task.cases[index], sample), frames)
 
 

@@ -152,7 +152,7 @@ def number(row: Row | None) -> str:
     if row is None:
         return ""
     if row.value is None:
-        return f"n/a ({row.note})" if row.note else "n/a"
+        return "n/a (weights) *" if "weights" in row.note else "n/a *" if row.note else "n/a"
     text = f"{row.value:.4g}"
     if row.low is not None and row.high is not None:
         text += f" [{row.low:.4g}, {row.high:.4g}]"

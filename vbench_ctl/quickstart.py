@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from vbench_ctl import files, generation, leaderboard, pictures, prepare, protocols, registry, scoring, sources
+from vbench_ctl import files, generation, leaderboard, pairing, pictures, prepare, protocols, registry, scoring, sources
 
 PROTOCOL = "wsprites-quickstart@1"
 SHOWN = (0, 11, 22)  # cases on the contact sheets
@@ -20,7 +20,7 @@ def run(folder: Path, workers: int = 1, say: Callable[[str], None] = print) -> l
             f"     {split}: {made['clips']} clips of {made['frames'] // made['clips']} frames, {made['width']}x{made['height']}"
         )
 
-    real = scoring.find_real(protocol, folder)
+    real = pairing.find_real(protocol, folder)
     names = registry.names("baselines")
     say(f"2/4  {protocol.id}: continue {len(real.ids)} clips with {', '.join(names)}")
     for name in names:
@@ -46,7 +46,7 @@ def _draw(folder: Path, protocol: protocols.Protocol, real: sources.Source, outp
     """Draw what the models made of a few cases beside what really happened."""
     cases = protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])
     shown = [cases[at] for at in SHOWN]
-    truth = [scoring.real_window(real, scoring.Pair(case.clip, (), case)) for case in shown]
+    truth = [pairing.real_window(real, pairing.Pair(case.clip, (), case)) for case in shown]
     made = {name: [output.frames(f"{case.key}#0") for case in shown] for name, output in outputs.items()}
     rows = [("truth", truth), *made.items()]
     pictures.save(folder / "contact-sheet.png", pictures.sheet([(label, clips[0]) for label, clips in rows]))

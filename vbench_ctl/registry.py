@@ -22,7 +22,7 @@ FOLDERS = {"datasets": ("datasets", "generators"), "baselines": ("baselines",), 
 CONTRACTS = {
     "datasets": ("VERSION", "SPLITS", "Options", "variant", "facts", "shards", "estimate", "clips"),
     "baselines": ("TITLE", "CONTROL", "generate"),
-    "metrics": ("TITLE", "DIRECTION", "UNIT", "NEEDS", "VERSION", "VARIANTS", "values", "signature"),
+    "metrics": ("TITLE", "DIRECTION", "UNIT", "NEEDS", "VERSION", "VARIANTS", "signature"),
 }
 
 

@@ -10,7 +10,15 @@ from vbench_ctl import files
 from vbench_ctl.errors import VbenchError
 
 _NUMBER = (int, float, type(None))
-_KINDS = {"value": _NUMBER, "low": _NUMBER, "high": _NUMBER, "n": (int,), "per_frame": (list,), "provenance": (dict,)}
+_KINDS = {
+    "value": _NUMBER,
+    "low": _NUMBER,
+    "high": _NUMBER,
+    "floor": _NUMBER,
+    "n": (int,),
+    "per_frame": (list,),
+    "provenance": (dict,),
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class Row:
     unit: str = ""
     dataset: str = ""
     note: str = ""
+    floor: float | None = None  # a set metric of one half of the real clips against the other
     per_frame: list[float] = field(default_factory=list)  # the mean at each scored frame
     provenance: dict[str, Any] = field(default_factory=dict)
 

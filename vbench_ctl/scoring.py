@@ -4,9 +4,8 @@ import functools
 import hashlib
 import platform
 import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -14,13 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, protocols, registry, rows, store
+from vbench_ctl import __version__, execute, files, networks, pairing, registry, rows, store
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.intervals import bootstrap_mean
+from vbench_ctl.networks import AUTO, Features, Place
+from vbench_ctl.pairing import Pair
 from vbench_ctl.progress import progress
-from vbench_ctl.protocols import Case, Protocol
+from vbench_ctl.protocols import Protocol
 from vbench_ctl.rows import Row, signature
-from vbench_ctl.sources import Source, StoreSource, open_source
+from vbench_ctl.sources import Source, StoreSource
+from vbench_ctl.statistics import check_features
 
 CHUNK = 8  # cases of one work item
 
@@ -59,6 +61,16 @@ class Metric:
     def needs_pair(self) -> bool:
         return self.module.NEEDS == "pair"
 
+    @property
+    def compares_sets(self) -> bool:
+        return self.module.NEEDS == "features"
+
+    @property
+    def features(self) -> Features | None:
+        """Return which features of which network it is computed from, if any."""
+        wanted = getattr(self.module, "features", None)
+        return wanted(**self.options) if wanted else None
+
 
 def metric(token: str) -> Metric:
     """Resolve a token; an unknown name or variant raises with the nearest."""
@@ -69,67 +81,12 @@ def metric(token: str) -> Metric:
     return Metric(token, name, variant)
 
 
-# What is compared with what
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The generated samples of one case and the window of the real clip they answer; no case means whole clips."""
-
-    real: str
-    fakes: tuple[str, ...]
-    case: Case | None = None
-
-
-def pair_by_name(real: Source, fake: Source) -> list[Pair]:
-    """Pair clips of the same id; a clip that only one side has is an error."""
-    _complain_about_strays(set(real.ids), set(fake.ids), f"the real set {real.name}", f"the outputs {fake.name}")
-    return [Pair(clip_id, (clip_id,)) for clip_id in real.ids]
-
-
-def pair_by_protocol(protocol: Protocol, real: Source, fake: Source) -> list[Pair]:
-    """Pair each case of a protocol with its samples in an outputs folder.
-
-    Clips are named "<clip id>@<start>#<sample>"; "#0" may be left out where there is one sample per case, and
-    "@<start>" where there is one window per clip.
-    """
-    cases = protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])
-    windows = Counter(case.clip for case in cases)
-    held = set(fake.ids)
-    pairs, used, missing = [], set(), []
-    for case in cases:
-        stems = [case.key] + ([case.clip] if windows[case.clip] == 1 else [])
-        found = []
-        for sample in range(protocol.samples):
-            names = [f"{stem}#{sample}" for stem in stems] + (stems if protocol.samples == 1 else [])
-            name = next((name for name in names if name in held and name not in used), None)
-            if name is None:
-                missing.append(names[0])
-            else:
-                found.append(name)
-        used.update(found)
-        pairs.append(Pair(case.clip, tuple(found), case))
-    if missing:
-        raise VbenchError(
-            f"{fake.name}: {len(missing)} of the {len(cases) * protocol.samples} clips that {protocol.id} asks for are "
-            f'missing, the first is "{missing[0]}"'
-        )
-    if held - used:
-        raise VbenchError(
-            f"{fake.name}: {len(held - used)} clips that {protocol.id} does not know, "
-            f'such as "{min(held - used)}"; remove them or choose another protocol'
-        )
-    return pairs
-
-
-def _complain_about_strays(real: set[str], fake: set[str], real_name: str, fake_name: str) -> None:
-    for here, there, has, lacks in ((real, fake, real_name, fake_name), (fake, real, fake_name, real_name)):
-        strays = sorted(here - there)
-        if strays:
-            raise VbenchError(
-                f'{len(strays)} clips of {has} have no partner in {lacks}, the first is "{strays[0]}"; '
-                "clips are paired by their path without suffix"
-            )
+def is_known(token: str) -> bool:
+    """Tell whether this version can compute a metric that a protocol names."""
+    try:
+        return bool(metric(token))
+    except UsageError:
+        return False
 
 
 # Scoring
@@ -143,36 +100,43 @@ def score(
     model: str | None = None,
     allow_lossy: bool = False,
     workers: int = 1,
+    place: Place = AUTO,
 ) -> list[Row]:
-    """Score generated clips against real ones and return a row per metric, in the order asked for."""
+    """Score generated clips against real ones in one pass and return a row per metric, in the order asked for."""
     chosen = tuple(metric(token) for token in dict.fromkeys(metrics or default_metrics(protocol)))
+    if place.device == "auto":  # asking for a GPU takes seconds, which pixel metrics need not spend
+        place = replace(place, device=networks.best_device() if any(each.features for each in chosen) else "cpu")
+    networks.use(place)
+    lacking = {each: networks.missing(each.features) for each in chosen if each.features}
+    able = tuple(each for each in chosen if not lacking.get(each))
     lossy = _check_lossy(protocol, fake, real, allow_lossy)
     if protocol:
         _check_protocol(protocol, fake)
-    pairs = pair_by_protocol(protocol, real, fake) if protocol else pair_by_name(real, fake)
+    pairs = pairing.pairs(protocol, real, fake, alone=not any(each.needs_pair for each in able))
     chunks = [pairs[at : at + CHUNK] for at in range(0, len(pairs), CHUNK)]
     results: list[Any] = [None] * len(chunks)
-    score_chunk = functools.partial(_score_chunk, _Question(fake, real, protocol, chosen))
+    score_chunk = functools.partial(_score_chunk, _Question(fake, real, protocol, able, place))
     with progress("score", len(pairs), "clips") as advance:
-        for index, result in execute.run(score_chunk, chunks, workers):
+        for index, result in execute.run(score_chunk, chunks, 1 if place.device == "cuda" else workers):
             results[index] = result
             advance(len(chunks[index]))
     scored = [clip for result in results for clip in result]
-    outputs_sha256 = hashlib.sha256(b"".join(clip.sha256 for clip in scored)).hexdigest()
     provenance = {
         "vbench-ctl": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": platform.machine(),
+        "device": place.device,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "outputs": fake.name,
-        "outputs_sha256": outputs_sha256,
+        "outputs_sha256": hashlib.sha256(b"".join(clip.sha256 for clip in scored)).hexdigest(),
         "real": real.name,
         "real_sha256": real_sha256(real, scored),
     }
     name = model or str(fake.manifest.get("model") or fake.name)
     where = protocol.id if protocol else f"{real.name}:{provenance['real_sha256'][:8]}"
-    return [_row(each, scored, protocol, where, name, lossy, provenance) for each in chosen]
+    report = _Report(protocol, scored, where, name, lossy, provenance)
+    return [report.absent(each, lacking[each]) if lacking.get(each) else report.row(each) for each in chosen]
 
 
 def save(scores: Sequence[Row], path: Path | None = None, root: str | Path | None = None) -> Path:
@@ -188,38 +152,13 @@ def default_metrics(protocol: Protocol | None) -> list[str]:
     if not protocol:
         return ["psnr", "ssim", "mse", "flicker"]
     known = registry.names("metrics")
-    found = [token for token in protocol.metrics if token.partition("-")[0] in known]
+    found = [token for token in protocol.metrics if is_known(token)]
     if not found:
         raise VbenchError(
             f"{protocol.id} asks for {', '.join(protocol.metrics)}, none of which this version can compute; "
             f"name others with --metrics ({', '.join(known)})"
         )
     return found
-
-
-def find_real(protocol: Protocol, root: str | Path | None = None) -> StoreSource:
-    """Open the store that a protocol is defined on, its newest version."""
-    folder = files.home(root) / "stores" / protocol.dataset
-    versions = {path: path.name.rpartition("@")[2] for path in folder.glob(f"{protocol.variant}@*")}
-    found = sorted((path for path, version in versions.items() if version.isdecimal()), key=lambda p: int(versions[p]))
-    if not found:
-        raise VbenchError(
-            f"{protocol.id}: no store {protocol.dataset} {protocol.variant} in {folder.parent}; "
-            f'run "vbench-ctl prepare {protocol.dataset} --split {protocol.split}"'
-        )
-    return StoreSource(store.Store(found[-1], protocol.split))
-
-
-def open_real(path: str | Path, protocol: Protocol | None, split: str | None = None) -> Source:
-    """Open the real set; with a protocol a store must be of its dataset and variant."""
-    real = open_source(path, protocol.split if protocol else split)
-    if protocol and isinstance(real, StoreSource):
-        held = real.manifest["dataset"], real.manifest["variant"]
-        if held != (protocol.dataset, protocol.variant):
-            raise UsageError(
-                f"{path} is {' '.join(held)}, but {protocol.id} is defined on {protocol.dataset} {protocol.variant}"
-            )
-    return real
 
 
 def real_sha256(real: Source, scored: "list[_Scored]") -> str:
@@ -236,11 +175,7 @@ def _check_protocol(protocol: Protocol, fake: Source) -> None:
         raise VbenchError(
             f"{fake.name} was made for {made_for}, not for {protocol.id}; score it with --protocol {made_for}"
         )
-    rules = {
-        "unconditional clips": protocol.unconditional,
-        "several runs": protocol.runs > 1,
-        "resizing": protocol.resize,
-    }
+    rules = {"several runs": protocol.runs > 1, "resizing": protocol.resize}
     beyond = [rule for rule, wanted in rules.items() if wanted]
     if beyond:
         raise VbenchError(f"{protocol.id} asks for {' and '.join(beyond)}, which this version cannot score yet")
@@ -266,117 +201,240 @@ class _Question:
     real: Source
     protocol: Protocol | None
     metrics: tuple[Metric, ...]
+    place: Place
+
+    def frames_of(self, each: Metric, length: int) -> list[int]:
+        """Return the frames of a generated clip that a metric sees."""
+        return list(self.protocol.frames_of(each.token)) if self.protocol else list(range(length))
+
+    def real_frames_of(self, each: Metric, length: int) -> list[int]:
+        """Return the frames of the real clip that they are compared with."""
+        offset = self.protocol.real_offset if self.protocol else 0
+        return [t + offset for t in self.frames_of(each, length)]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Scored:
-    clip: str
+    """What is kept of one pair: values and features, no pixels."""
+
+    pair: Pair
     frames: int
-    values: dict[str, list[np.ndarray]]  # token -> values (T,) of each sample
     sha256: bytes
     real_sha256: bytes
+    values: dict[str, list[np.ndarray]]  # token -> values (T,) of each sample
+    fake_rows: dict[str, np.ndarray]  # token -> features (samples * rows, D)
+    real_rows: dict[str, np.ndarray]  # token -> features (rows, D)
 
 
 def _score_chunk(question: _Question, pairs: Sequence[Pair]) -> list[_Scored]:
-    return [_score_pair(question, pair) for pair in pairs]
+    """Decode each clip of some pairs once, and run each network once on it."""
+    networks.use(question.place)
+    clips = [_read(question, pair) for pair in pairs]
+    scored = [_score_pair(question, pair, real, fakes) for pair, (real, fakes) in zip(pairs, clips, strict=True)]
+    done: dict[Any, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    for each in question.metrics:
+        if each.compares_sets and each.features:
+            length = question.protocol.length if question.protocol else 0
+            samples = question.protocol.samples_of(each.token) if question.protocol else 1
+            key = each.features, tuple(question.frames_of(each, length)), samples
+            if key not in done:  # two metrics often look at the same features
+                done[key] = _rows(question, each, clips, samples)
+            for clip, fake_rows, real_rows in zip(scored, *done[key], strict=True):
+                clip.fake_rows[each.token], clip.real_rows[each.token] = fake_rows, real_rows
+    return scored
 
 
-def _score_pair(question: _Question, pair: Pair) -> _Scored:
-    protocol = question.protocol
-    real = real_window(question.real, pair)
+def _read(question: _Question, pair: Pair) -> tuple[np.ndarray | None, list[np.ndarray]]:
+    real = None if pair.real is None else pairing.real_window(question.real, pair)
+    fakes = [pairing.whole(question.fake.frames(name), real, question.protocol, name) for name in pair.fakes]
+    return real, fakes
+
+
+def _score_pair(question: _Question, pair: Pair, real: np.ndarray | None, fakes: list[np.ndarray]) -> _Scored:
     digest = hashlib.sha256()
-    values: dict[str, list[np.ndarray]] = {each.token: [] for each in question.metrics}
-    for name in pair.fakes:
-        fake = _whole(question.fake.frames(name), real, protocol, name)
+    values: dict[str, list[np.ndarray]] = {each.token: [] for each in question.metrics if not each.compares_sets}
+    for name, fake in zip(pair.fakes, fakes, strict=True):
         digest.update(store.clip_sha256(name, fake))
         for each in question.metrics:
-            seen = list(protocol.frames_of(each.token)) if protocol else list(range(len(fake)))
-            offset = protocol.real_offset if protocol else 0
-            partner = real[[t + offset for t in seen]] if each.needs_pair else None
-            values[each.token].append(each.values(partner, fake[seen]))
-    return _Scored(pair.real, len(real), values, digest.digest(), store.clip_sha256(pair.real, real))
+            if each.needs_pair:
+                assert real is not None
+                partner = real[question.real_frames_of(each, len(fake))]
+                values[each.token].append(each.values(partner, fake[question.frames_of(each, len(fake))]))
+            elif not each.compares_sets:
+                values[each.token].append(each.values(None, fake[question.frames_of(each, len(fake))]))
+    seen = real if real is not None else fakes[0]
+    real_sha256 = b"" if real is None else store.clip_sha256(str(pair.real), real)
+    return _Scored(pair, len(seen), digest.digest(), real_sha256, values, {}, {})
 
 
-def real_window(real: Source, pair: Pair) -> np.ndarray:
-    """Return the real frames of a case: uint8 (T, H, W, 3)."""
-    case = pair.case
-    if case is None:
-        return real.frames(pair.real)
-    frames = real.frames(case.clip, case.start, case.start + (case.length - 1) * case.step + 1, case.step)
-    if len(frames) != case.length:
-        raise VbenchError(
-            f'{real.name}: clip "{case.clip}" is shorter than its header says, with {len(frames)} of {case.length} frames '
-            f"from frame {case.start} on; fetch or write it again"
+def _rows(
+    question: _Question, each: Metric, clips: list[tuple[np.ndarray | None, list[np.ndarray]]], samples: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the features of each pair's samples and of its real window, none where there is nothing."""
+    features = each.features
+    assert features
+    fakes = [[fake[question.frames_of(each, len(fake))] for fake in part[:samples]] for _, part in clips]
+    wants_real = getattr(each.module, "REALS", True)
+    reals = [
+        [] if real is None or not wants_real else [real[question.real_frames_of(each, len(real))]] for real, _ in clips
+    ]
+    return _shared_out(features, fakes), _shared_out(features, reals)
+
+
+def _shared_out(features: Features, clips: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """Compute the features of several lists of clips together, and cut the rows up again."""
+    flat = [clip for part in clips for clip in part]
+    rows = networks.of(features, flat) if flat else np.empty((0, 1), np.float32)
+    counts = [sum(1 if features.per == "clip" else len(clip) for clip in part) for part in clips]
+    return np.split(rows, np.cumsum(counts)[:-1])
+
+
+# Rows
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Everything that was computed, ready to be told metric by metric."""
+
+    protocol: Protocol | None
+    scored: list[_Scored]
+    where: str
+    model: str
+    lossy: str
+    provenance: dict[str, Any]
+
+    def row(self, each: Metric) -> Row:
+        """Return the row of a metric."""
+        return self._of_sets(each) if each.compares_sets else self._of_clips(each)
+
+    def absent(self, each: Metric, reason: str) -> Row:
+        """Return the row of a metric that cannot be computed here."""
+        return self._finished(each, None, None, None, 0, "", note=reason)
+
+    def _of_clips(self, each: Metric) -> Row:
+        answered = [clip for clip in self.scored if clip.pair.fakes]
+        samples = self._samples(each)
+        aggregate = self._aggregate(each)
+        per_clip, curves = [], []
+        for clip in answered:
+            values = clip.values[each.token][:samples]
+            means = [float(value.mean()) for value in values]
+            if aggregate == "best":
+                pick = means.index(max(means) if each.direction == "higher" else min(means))
+                per_clip.append(means[pick])
+                curves.append(values[pick])
+            else:
+                per_clip.append(float(np.mean(means)))
+                curves.append(np.mean(values, axis=0))
+        low, high = bootstrap_mean(np.array(per_clip), [_cluster(clip) for clip in answered]) or (None, None)
+        count = f"{len(answered)}x{samples}" + (f":{aggregate}" if samples > 1 else "")
+        row = self._finished(each, float(np.mean(per_clip)), low, high, len(answered), count)
+        if len({len(curve) for curve in curves}) == 1:
+            row = replace(row, per_frame=[float(value) for value in np.mean(curves, axis=0)])
+        return row
+
+    def _of_sets(self, each: Metric) -> Row:
+        answered = [clip for clip in self.scored if clip.pair.fakes]
+        reals = [clip for clip in self.scored if len(clip.real_rows[each.token]) and clip.pair.counts_as_real]
+        wants_real = getattr(each.module, "REALS", True)
+        fake_rows, owners = self._rows([clip.fake_rows[each.token] for clip in answered], answered, each)
+        name = _cluster if wants_real else _case
+        clusters = [name(answered[owner]) for owner in owners]
+        real_rows = np.empty((0, fake_rows.shape[1]), np.float32)
+        if wants_real:
+            real_rows, _ = self._rows([clip.real_rows[each.token] for clip in reals], reals, each)
+        check_features(fake_rows, "the generated features", ids=clusters)
+        groups = self.protocol.groups_of if self.protocol and hasattr(each.module, "ENOUGH") else 0
+        options = each.options
+        estimate = each.module.estimate(real_rows, fake_rows, clusters, groups, **options)
+        samples = self._samples(each)
+        against = f"/{len(reals)}" if wants_real and len(reals) != len(answered) else ""
+        grouped = f":{groups}" if groups else ""
+        enough = getattr(each.module, "ENOUGH", 0)
+        note = (
+            f"only {len(answered) * samples} clips: below {enough} it is biased upwards"
+            if (len(answered) * samples < enough)
+            else ""
         )
-    return frames if case.crop is None else square(frames, case.crop)
+        row = self._finished(
+            each,
+            estimate.value,
+            estimate.low,
+            estimate.high,
+            len(answered),
+            f"{len(answered)}x{samples}{against}{grouped}",
+            note=note,
+        )
+        return replace(row, floor=_floor(each, real_rows, [_cluster(clip) for clip in reals]) if wants_real else None)
+
+    def _rows(self, rows: list[np.ndarray], clips: list[_Scored], each: Metric) -> tuple[np.ndarray, list[int]]:
+        """Return the rows of all clips and the clip each belongs to, less what a release leaves out of them."""
+        if not rows:
+            raise VbenchError(f"{each.token}: there are no real clips to compare with")
+        owners = [index for index, part in enumerate(rows) for _ in part]
+        batch = self.protocol.batch_of(each.token) if self.protocol else None
+        together = np.concatenate(rows)
+        if batch:
+            number, unit = batch
+            per_clip = len(rows[0]) if unit == "clips" else 1
+            kept = len(together) // (number * per_clip) * number * per_clip
+            together, owners = together[:kept], owners[:kept]
+        return together, owners
+
+    def _samples(self, each: Metric) -> int:
+        return self.protocol.samples_of(each.token) if self.protocol else 1
+
+    def _aggregate(self, each: Metric) -> str:
+        return self.protocol.aggregate if self.protocol and each.needs_pair else "mean"  # without a partner no best
+
+    def _finished(
+        self,
+        each: Metric,
+        value: float | None,
+        low: float | None,
+        high: float | None,
+        n: int,
+        count: str,
+        note: str = "",
+    ) -> Row:
+        lengths = {clip.frames for clip in self.scored}
+        frames = len(self.protocol.frames_of(each.token)) if self.protocol else max(lengths)
+        span = f"{frames}f" if self.protocol or len(lengths) == 1 else f"{min(lengths)}-{max(lengths)}f"
+        network = networks.identity(each.features) if each.features and value is not None else ""
+        computation = each.module.signature(**each.options) + self.lossy
+        return Row(
+            metric=each.token,
+            value=value,
+            low=low,
+            high=high,
+            direction=each.direction,
+            n=n,
+            protocol=self.where,
+            signature=signature(each.name, each.variant, network, span, count, computation, each.module.VERSION),
+            model=self.model,
+            unit=each.module.UNIT,
+            dataset=self.protocol.dataset if self.protocol else "",
+            note=note,
+            provenance=self.provenance,
+        )
 
 
-def square(frames: np.ndarray, place: float) -> np.ndarray:
-    """Cut the largest square, `place` of the way along the longer side."""
-    height, width = frames.shape[1:3]
-    side = min(height, width)
-    top, left = round((height - side) * place), round((width - side) * place)
-    return frames[:, top : top + side, left : left + side]
+def _cluster(clip: _Scored) -> str:
+    """Return what a clip is not independent of: the video it comes from."""
+    return clip.pair.real or clip.pair.fakes[0]
 
 
-def _whole(fake: np.ndarray, real: np.ndarray, protocol: Protocol | None, name: str) -> np.ndarray:
-    """Check a generated clip, and put the given frames around it where the model wrote only its own."""
-    if fake.shape[1:] != real.shape[1:]:
-        sizes = [f"{clip.shape[2]}x{clip.shape[1]}" for clip in (fake, real)]
-        raise VbenchError(f'clip "{name}" is {sizes[0]}, the real one {sizes[1]}; generate or resize to the real size')
-    if protocol and len(fake) == protocol.predict:
-        return framed(fake, real, protocol)
-    if len(fake) != len(real):
-        bare = f" (or {protocol.predict} without the given ones)" if protocol and not protocol.unconditional else ""
-        raise VbenchError(f'clip "{name}" has {len(fake)} frames, expected {len(real)}{bare}')
-    return fake
+def _case(clip: _Scored) -> str:
+    return clip.pair.case.key if clip.pair.case else clip.pair.fakes[0]
 
 
-def framed(predicted: np.ndarray, real: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """Put the frames that a protocol gives, at the start and at the end, around the predicted ones."""
-    return np.concatenate([real[: protocol.context], predicted, real[protocol.length - protocol.ending :]])
-
-
-def _row(
-    each: Metric,
-    scored: list[_Scored],
-    protocol: Protocol | None,
-    where: str,
-    model: str,
-    lossy: str,
-    provenance: dict[str, Any],
-) -> Row:
-    samples = protocol.samples_of(each.token) if protocol else 1
-    aggregate = protocol.aggregate if protocol and each.needs_pair else "mean"  # without a partner there is no best
-    best = max if each.direction == "higher" else min
-    per_clip, curves = [], []
-    for clip in scored:
-        means = [float(values.mean()) for values in clip.values[each.token][:samples]]
-        if aggregate == "best":
-            pick = means.index(best(means))
-            per_clip.append(means[pick])
-            curves.append(clip.values[each.token][pick])
-        else:
-            per_clip.append(float(np.mean(means)))
-            curves.append(np.mean(clip.values[each.token][:samples], axis=0))
-    lengths = {clip.frames for clip in scored}
-    frames = len(protocol.frames_of(each.token)) if protocol else max(lengths)
-    span = f"{frames}f" if protocol or len(lengths) == 1 else f"{min(lengths)}-{max(lengths)}f"
-    count = f"{len(scored)}x{samples}" + (f":{aggregate}" if samples > 1 else "")
-    computation = each.module.signature(**each.options) + lossy
-    interval = bootstrap_mean(np.array(per_clip), [clip.clip for clip in scored])
-    return Row(
-        metric=each.token,
-        value=float(np.mean(per_clip)),
-        low=interval[0] if interval else None,
-        high=interval[1] if interval else None,
-        direction=each.direction,
-        n=len(scored),
-        protocol=where,
-        signature=signature(each.name, each.variant, "", span, count, computation, each.module.VERSION),
-        model=model,
-        unit=each.module.UNIT,
-        dataset=protocol.dataset if protocol else "",
-        per_frame=[float(v) for v in np.mean(curves, axis=0)] if len({len(c) for c in curves}) == 1 else [],
-        provenance=provenance,
-    )
+def _floor(each: Metric, rows: np.ndarray, clusters: list[str]) -> float | None:
+    """Return the score of one random half of the real clips against the other: what no model can be told from."""
+    per_clip = len(rows) // max(1, len(clusters))
+    if len(clusters) < 4 or per_clip * len(clusters) != len(rows):
+        return None
+    order = np.random.default_rng(0).permutation(len(clusters))
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    a, b = (np.concatenate([np.arange(at * per_clip, (at + 1) * per_clip) for at in np.sort(half)]) for half in halves)
+    value = each.module.estimate(rows[a], rows[b], [clusters[at // per_clip] for at in b], 0, **each.options).value
+    return float(value)

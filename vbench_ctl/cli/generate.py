@@ -36,11 +36,11 @@ def command(
     Example:
         vbench-ctl generate copy-last --protocol wsprites-control --out outputs/copy-last
     """
-    from vbench_ctl import generation, protocols, registry, scoring
+    from vbench_ctl import generation, pairing, protocols, registry
 
     registry.load("baselines", baseline)
     protocol = protocols.load(protocol_id)
-    source = scoring.open_real(real, protocol) if real else scoring.find_real(protocol, root)
+    source = pairing.open_real(real, protocol) if real else pairing.find_real(protocol, root)
     if dry_run:
         cases = protocols.cases(protocol, [(clip_id, source.length(clip_id)) for clip_id in source.ids])
         click.echo(f"{len(cases) * protocol.samples} clips of {protocol.length} frames in {out}")

@@ -83,7 +83,10 @@ def show(tables: list[Any]) -> None:
         for label in ("model", *table.labels()):
             grid.add_column(Text(label))
         for model, cells in table.cells.items():
-            grid.add_row(Text(leaderboard.printable(model)), *(Text(leaderboard.number(cells.get(column))) for column in table.columns))
+            grid.add_row(
+                Text(leaderboard.printable(model)),
+                *(Text(leaderboard.number(cells.get(column))) for column in table.columns),
+            )
         console.print(grid)
         for remark in (*table.remarks, *leaderboard.notes(table)):
             console.print(Text(f"  {leaderboard.printable(remark)}"))

@@ -18,6 +18,7 @@ from vbench_ctl.cli import _shared
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the rows.  [default: rows/ in --root]"
 )
+@click.option("--device", help="Where networks run, such as cpu or cuda.  [default: a GPU if there is one]")
 @_shared.root()
 @_shared.workers()
 @_shared.as_json()
@@ -30,6 +31,7 @@ def command(
     model: str | None,
     allow_lossy: bool,
     out: Path | None,
+    device: str | None,
     root: Path | None,
     workers: int,
     as_json: bool,
@@ -46,7 +48,7 @@ def command(
         vbench-ctl score outputs/mine --protocol wsprites-control
         vbench-ctl score outputs/mine --real videos/test --metrics psnr,ssim
     """
-    from vbench_ctl import protocols, scoring, sources
+    from vbench_ctl import networks, pairing, protocols, scoring, sources
 
     if not protocol_id and not real:
         raise click.UsageError("score needs --protocol P or --real DATA")
@@ -58,11 +60,12 @@ def command(
         scoring.metric(token)
     fake = sources.open_source(outputs)
     if protocol and not real:
-        truth: sources.Source = scoring.find_real(protocol, root)
+        truth: sources.Source = pairing.find_real(protocol, root)
     else:
         assert real
-        truth = scoring.open_real(real, protocol, split)
-    rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers)
+        truth = pairing.open_real(real, protocol, split)
+    place = networks.Place(str(root) if root else None, device or "auto")
+    rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers, place)
     path = scoring.save(rows, out, root)
     if as_json:
         _shared.print_json([row.to_json() for row in rows])
@@ -86,4 +89,9 @@ def command(
             click.echo(
                 f"{protocol.id} also asks for {', '.join(left_out)}, which this version cannot compute", err=True
             )
+    for row in rows:
+        if row.note:
+            click.echo(f"{row.metric}: {row.note}", err=True)
+        if row.floor is not None:
+            click.echo(f"{row.metric}: one half of the real clips against the other gives {row.floor:.6g}", err=True)
     click.echo(f"rows: {path}", err=True)

@@ -73,7 +73,7 @@ def place(name: str, numbers: Sequence[int]) -> tuple[int, str] | None:
 
 def as_torch(value: np.ndarray, channels_last: bool = False) -> Tensor:
     """Return a float32 tensor; `channels_last` kernels are (h, w, in, out)."""
-    value = value.transpose(3, 2, 0, 1) if channels_last else value
+    value = value.transpose(3, 2, 0, 1) if channels_last and value.ndim == 4 else value
     return torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
 
 

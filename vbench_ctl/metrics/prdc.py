@@ -1,0 +1,48 @@
+"""Precision, recall, density and coverage of generated clips among real ones, by nearest neighbours of FVD's features.
+
+Kynkaanniemi et al., NeurIPS 2019; Naeem et al., ICML 2020. Coverage is the default; the others are variants.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vbench_ctl.networks import Features
+from vbench_ctl.statistics.neighbours import prdc
+from vbench_ctl.statistics.resampling import Estimate, jackknife
+
+TITLE = "PRDC"
+DIRECTION = "higher"
+UNIT = ""
+NEEDS = "features"
+VERSION = 1
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {"which": "coverage"},
+    "precision": {"which": "precision"},
+    "recall": {"which": "recall"},
+    "density": {"which": "density"},
+}
+
+
+def features(*, which: str = "coverage", k: int = 5) -> Features:
+    """Return the features of FVD."""
+    return Features("i3d", "i3d-k400", "clip", (), (("preset", "tf"),))
+
+
+def estimate(
+    real: np.ndarray,
+    fake: np.ndarray,
+    clusters: Sequence[str],
+    groups_of: int = 0,
+    *,
+    which: str = "coverage",
+    k: int = 5,
+) -> Estimate:
+    """Return one of the four with its jackknife interval over clusters of generated features (N, 400)."""
+    return jackknife(lambda kept: getattr(prdc(real, fake[kept], k=k), which), len(fake), clusters=clusters)
+
+
+def signature(*, which: str = "coverage", k: int = 5) -> str:
+    """Name what the number depends on besides network and clips."""
+    return f"tf,{which},k{k}"

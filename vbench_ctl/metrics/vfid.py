@@ -1,0 +1,40 @@
+"""Video FID of G3AN (Wang et al., CVPR 2020): Frechet distance of ResNeXt-101 features of 16 frames at 112x112."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vbench_ctl.networks import Features
+from vbench_ctl.statistics.frechet import frechet_jackknife
+from vbench_ctl.statistics.resampling import Estimate
+
+TITLE = "video FID"
+DIRECTION = "lower"
+UNIT = ""
+NEEDS = "features"
+VERSION = 1
+ENOUGH = 256
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {"resize": "pillow", "aspect": "stretch", "channels": "rgb"},  # wyhsirius/g3an-project:evaluation
+    # raahii/evan reads with OpenCV and keeps the channels' order
+    "evan": {"resize": "torch_half_pixel", "aspect": "shorter_side_crop", "channels": "bgr"},
+}
+
+
+def features(*, resize: str = "pillow", aspect: str = "stretch", channels: str = "rgb") -> Features:
+    """Return the pooled features of ResNeXt-101 trained on Kinetics-400."""
+    options = (("resize", resize), ("aspect", aspect), ("channels", channels))
+    return Features("resnext3d", "resnext101-k400", "clip", (), options)
+
+
+def estimate(
+    real: np.ndarray, fake: np.ndarray, clusters: Sequence[str], groups_of: int = 0, **options: str
+) -> Estimate:
+    """Return the distance of generated features (N, 2048) to real ones with its jackknife interval over clusters."""
+    return frechet_jackknife(real, fake, clusters=clusters)
+
+
+def signature(*, resize: str = "pillow", aspect: str = "stretch", channels: str = "rgb") -> str:
+    """Name what the number depends on besides network and clips."""
+    return f"{resize},{aspect},{channels},ddof1"
