@@ -34,6 +34,9 @@ bench: $(STAMP)-all
 	$(BIN)/python benchmarks/wsprites.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/ssim.py
+	$(BIN)/python benchmarks/frechet.py
+	$(BIN)/vbench-ctl weights fetch i3d-k400
+	$(BIN)/python benchmarks/i3d.py
 
 $(STAMP)-core:
 	$(PYTHON) -m venv .venv

@@ -23,6 +23,8 @@ TRUNKS = {
     "vgg": {0: 1, 2: 1, 5: 2, 7: 2, 10: 3, 12: 3, 14: 3, 17: 4, 19: 4, 21: 4, 24: 5, 26: 5, 28: 5},
 }
 
+LEAST = {"alex": 31, "vgg": 16}  # pixels that leave one after the last pool
+
 
 def build(net: str) -> lpips.LPIPS:
     """Return the package's network without weights: two pictures (N, 3, H, W) in [-1, 1] -> (N, 1, 1, 1)."""
@@ -64,7 +66,14 @@ class Extractor:
     @torch.inference_mode()
     def maps(self, frames: np.ndarray | Tensor, batch: int = 16) -> Iterator[list[Tensor]]:
         """Yield the normalised maps (n, C, H', W') of every layer, for `batch` uint8 frames (N, H, W, 3) at a time."""
-        for part in shared.check_frames(frames).split(batch):
+        frames = shared.check_frames(frames)
+        least, (height, width) = LEAST[self.network.pnet_type], frames.shape[1:3]
+        if min(height, width) < least:
+            raise VbenchError(
+                f"the frames are {width}x{height} and {NAME} with {self.network.pnet_type} needs at least {least}x{least}; "
+                "score larger frames"
+            )
+        for part in frames.split(batch):
             x = part.to(self.device).movedim(-1, 1).float().div_(127.5).sub_(1)
             yield [lpips.normalize_tensor(one) for one in self.network.net(self.network.scaling_layer(x))]
 
