@@ -1,6 +1,7 @@
 """The benchmark toolkit for controllable video generation."""
 
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -8,3 +9,12 @@ _here = Path(__file__).resolve().parent
 # A checkout: the top-level folders beside this one are vbench_ctl.datasets and so on. An installed package has them inside.
 if (_here.parent / "setup.cfg").is_file() and not (_here / "datasets").is_dir():
     __path__.append(str(_here.parent))
+
+
+def __getattr__(name: str) -> Any:
+    """Offer `vbench_ctl.score` and `vbench_ctl.Scores` without importing NumPy and more for every command."""
+    if name in ("score", "Scores"):
+        from vbench_ctl import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

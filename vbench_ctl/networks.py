@@ -6,8 +6,8 @@ is never computed twice, an interrupted run goes on, and nothing stale can be me
 
 import hashlib
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -54,11 +54,17 @@ def use(place: Place) -> None:
     _place = place
 
 
-def best_device() -> str:
-    """Return a GPU if there is one."""
-    import torch
+def settled(place: Place, metrics: Iterable[Any]) -> Place:
+    """Set the place for this process, its device chosen: a GPU if there is one and any of the metrics has a network."""
+    if place.device == "auto":
+        device = "cpu"
+        if any(each.features for each in metrics):  # asking takes seconds, which pixel metrics need not spend
+            import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        place = replace(place, device=device)
+    use(place)
+    return place
 
 
 def missing(features: Features) -> str:

@@ -81,6 +81,31 @@ def metric(token: str) -> Metric:
     return Metric(token, name, variant)
 
 
+def token_like(wanted: str) -> str:
+    """Return the metric that a signature names, if this version computes it as the signature says."""
+    parts = wanted.split("|")
+    if len(parts) != len(rows.SIGNATURE_FIELDS):
+        raise UsageError(f'"{wanted}" is no signature; expected {" | ".join(rows.SIGNATURE_FIELDS)}')
+    name, variant, *_, version = parts
+    token = name if variant == "default" else f"{name}-{variant}"
+    ours = metric(token)
+    if version != f"v{ours.module.VERSION}":
+        raise VbenchError(
+            f"{token} is at v{ours.module.VERSION} here, the signature is of {version}; install that release"
+        )
+    return token
+
+
+def check_like(row: Row, wanted: str) -> None:
+    """Refuse a score that was not computed as a signature says."""
+    if row.value is None:
+        raise VbenchError(row.note)
+    if row.signature != wanted:
+        raise VbenchError(
+            f"{row.metric} came out as {row.signature}, which differs in {rows.difference(wanted, row.signature)}"
+        )
+
+
 def is_known(token: str) -> bool:
     """Tell whether this version can compute a metric that a protocol names."""
     try:
@@ -104,9 +129,7 @@ def score(
 ) -> list[Row]:
     """Score generated clips against real ones in one pass and return a row per metric, in the order asked for."""
     chosen = tuple(metric(token) for token in dict.fromkeys(metrics or default_metrics(protocol)))
-    if place.device == "auto":  # asking for a GPU takes seconds, which pixel metrics need not spend
-        place = replace(place, device=networks.best_device() if any(each.features for each in chosen) else "cpu")
-    networks.use(place)
+    place = networks.settled(place, chosen)
     lacking = {each: networks.missing(each.features) for each in chosen if each.features}
     able = tuple(each for each in chosen if not lacking.get(each))
     lossy = _check_lossy(protocol, fake, real, allow_lossy)
@@ -115,9 +138,9 @@ def score(
     pairs = pairing.pairs(protocol, real, fake, alone=not any(each.needs_pair for each in able))
     chunks = [pairs[at : at + CHUNK] for at in range(0, len(pairs), CHUNK)]
     results: list[Any] = [None] * len(chunks)
-    score_chunk = functools.partial(_score_chunk, _Question(fake, real, protocol, able, place))
+    asked = functools.partial(score_chunk, Question(fake, real, protocol, able, place))
     with progress("score", len(pairs), "clips") as advance:
-        for index, result in execute.run(score_chunk, chunks, 1 if place.device == "cuda" else workers):
+        for index, result in execute.run(asked, chunks, 1 if place.device == "cuda" else workers):
             results[index] = result
             advance(len(chunks[index]))
     scored = [clip for result in results for clip in result]
@@ -135,7 +158,7 @@ def score(
     }
     name = model or str(fake.manifest.get("model") or fake.name)
     where = protocol.id if protocol else f"{real.name}:{provenance['real_sha256'][:8]}"
-    report = _Report(protocol, scored, where, name, lossy, provenance)
+    report = Report(protocol, scored, where, name, lossy, provenance)
     return [report.absent(each, lacking[each]) if lacking.get(each) else report.row(each) for each in chosen]
 
 
@@ -194,7 +217,7 @@ def _check_lossy(protocol: Protocol | None, fake: Source, real: Source, allowed:
 
 
 @dataclass(frozen=True)
-class _Question:
+class Question:
     """What is asked about each pair."""
 
     fake: Source
@@ -226,7 +249,7 @@ class _Scored:
     real_rows: dict[str, np.ndarray]  # token -> features (rows, D)
 
 
-def _score_chunk(question: _Question, pairs: Sequence[Pair]) -> list[_Scored]:
+def score_chunk(question: Question, pairs: Sequence[Pair]) -> list[_Scored]:
     """Decode each clip of some pairs once, and run each network once on it."""
     networks.use(question.place)
     clips = [_read(question, pair) for pair in pairs]
@@ -244,13 +267,13 @@ def _score_chunk(question: _Question, pairs: Sequence[Pair]) -> list[_Scored]:
     return scored
 
 
-def _read(question: _Question, pair: Pair) -> tuple[np.ndarray | None, list[np.ndarray]]:
+def _read(question: Question, pair: Pair) -> tuple[np.ndarray | None, list[np.ndarray]]:
     real = None if pair.real is None else pairing.real_window(question.real, pair)
     fakes = [pairing.whole(question.fake.frames(name), real, question.protocol, name) for name in pair.fakes]
     return real, fakes
 
 
-def _score_pair(question: _Question, pair: Pair, real: np.ndarray | None, fakes: list[np.ndarray]) -> _Scored:
+def _score_pair(question: Question, pair: Pair, real: np.ndarray | None, fakes: list[np.ndarray]) -> _Scored:
     digest = hashlib.sha256()
     values: dict[str, list[np.ndarray]] = {each.token: [] for each in question.metrics if not each.compares_sets}
     for name, fake in zip(pair.fakes, fakes, strict=True):
@@ -268,7 +291,7 @@ def _score_pair(question: _Question, pair: Pair, real: np.ndarray | None, fakes:
 
 
 def _rows(
-    question: _Question, each: Metric, clips: list[tuple[np.ndarray | None, list[np.ndarray]]], samples: int
+    question: Question, each: Metric, clips: list[tuple[np.ndarray | None, list[np.ndarray]]], samples: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the features of each pair's samples and of its real window, none where there is nothing."""
     features = each.features
@@ -293,7 +316,7 @@ def _shared_out(features: Features, clips: list[list[np.ndarray]]) -> list[np.nd
 
 
 @dataclass(frozen=True)
-class _Report:
+class Report:
     """Everything that was computed, ready to be told metric by metric."""
 
     protocol: Protocol | None

@@ -29,6 +29,28 @@ class Source(Protocol):
         ...
 
 
+def as_source(clips: Any, name: str, split: str | None = None, first: int = 0) -> Source:
+    """Take clips as a researcher has them at hand: a path, an array or tensor (N, T, H, W, 3) uint8, or clips one by one.
+
+    Clips that have no names are numbered from `first` on.
+    """
+    if isinstance(clips, str | Path):
+        return open_source(clips, split)
+    if hasattr(clips, "ids"):
+        return clips
+    if hasattr(clips, "detach"):  # a tensor, on whichever device
+        clips = clips.detach().cpu().numpy()
+    if hasattr(clips, "dtype"):
+        return ArraySource(video.checked_array(clips, name), name, first=first)
+    found = []
+    for number, clip in enumerate(clips):
+        clip = clip.detach().cpu().numpy() if hasattr(clip, "detach") else np.asarray(clip)
+        found += video.checked_array(clip, f"{name}, clip {number}")
+    if not found:
+        raise VbenchError(f"{name}: no clips")
+    return ArraySource(found, name, first=first)
+
+
 def open_source(path: str | Path, split: str | None = None) -> Source:
     """Open what lies at `path`, whatever it is; a store with several splits needs to know which."""
     path = Path(path)
@@ -92,9 +114,9 @@ class FolderSource:
 class ArraySource:
     """N clips of one array (N, T, H, W, 3) uint8, or a list of clips."""
 
-    def __init__(self, clips: Any, name: str = "array", path: Path | None = None):
-        self.clips, self.path, self.name = clips, path, name
-        self.ids = [video.array_id(index) for index in range(len(clips))]
+    def __init__(self, clips: Any, name: str = "array", path: Path | None = None, first: int = 0):
+        self.clips, self.path, self.name, self.first = clips, path, name, first
+        self.ids = [video.array_id(first + index) for index in range(len(clips))]
         self.manifest: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,10 +128,10 @@ class ArraySource:
             self.clips = video.arrays(self.path)
 
     def length(self, clip_id: str) -> int:
-        return len(self.clips[int(clip_id)])
+        return len(self.clips[int(clip_id) - self.first])
 
     def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
-        return np.asarray(self.clips[int(clip_id)][start:stop:step])
+        return np.asarray(self.clips[int(clip_id) - self.first][start:stop:step])
 
     def lossy(self) -> str | None:
         return None

@@ -170,16 +170,20 @@ def arrays(path: Path | str) -> Any:
     path = Path(path)
     if _kind(path) != "array":
         raise VbenchError(f"{path}: is not an array file; expected {', '.join(ARRAYS)}")
-    array = _only_array(path)
+    return checked_array(_only_array(path), str(path))
+
+
+def checked_array(array: Any, name: str) -> Any:
+    """Return N clips (N, T, H, W, 3) uint8 as they are, and one clip as a list of one; refuse anything else."""
     if array.dtype != np.uint8:
         raise VbenchError(
-            f"{path}: the array is {array.dtype}, expected uint8 RGB from 0 to 255; "
+            f"{name}: the array is {array.dtype}, expected uint8 RGB from 0 to 255; "
             "convert it where its range is known, for values from 0 to 1 with (255 * x).round().astype('uint8')"
         )
     if array.ndim not in (4, 5) or array.shape[-1] != 3:
-        raise VbenchError(f"{path}: the array is {array.shape}, expected (N, T, H, W, 3){_layout_hint(array.shape)}")
+        raise VbenchError(f"{name}: the array is {array.shape}, expected (N, T, H, W, 3){_layout_hint(array.shape)}")
     if 0 in array.shape:
-        raise VbenchError(f"{path}: the array is {array.shape} and so has no pixels, expected (N, T, H, W, 3)")
+        raise VbenchError(f"{name}: the array is {array.shape} and so has no pixels, expected (N, T, H, W, 3)")
     return array if array.ndim == 5 else [array]
 
 

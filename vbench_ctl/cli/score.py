@@ -13,6 +13,7 @@ from vbench_ctl.cli import _shared
 @click.option("--real", type=_shared.FOLDER, help="The real clips; with --protocol its own store is the default.")
 @click.option("--split", help="Which split of --real, if that is a store with several.")
 @click.option("--metrics", help="Comma-separated, such as psnr,ssim-glass.  [default: the protocol's]")
+@click.option("--like", metavar="SIGNATURE", help="Compute what this signature says, or fail saying what differs.")
 @click.option("--model", help="Name in the tables.  [default: what the outputs say, or their folder's name]")
 @click.option("--allow-lossy", is_flag=True, help="Score JPEG or mp4 clips anyway; the signature says so.")
 @click.option(
@@ -28,6 +29,7 @@ def command(
     real: Path | None,
     split: str | None,
     metrics: str | None,
+    like: str | None,
     model: str | None,
     allow_lossy: bool,
     out: Path | None,
@@ -56,6 +58,10 @@ def command(
     if protocol and split:
         raise click.UsageError(f"--split and --protocol exclude each other: {protocol.id} says {protocol.split}")
     tokens = [token.strip() for token in metrics.split(",") if token.strip()] if metrics else []
+    if like and tokens:
+        raise click.UsageError("--like and --metrics exclude each other: the signature names the metric")
+    if like:
+        tokens = [scoring.token_like(like)]
     for token in tokens:
         scoring.metric(token)
     fake = sources.open_source(outputs)
@@ -66,6 +72,8 @@ def command(
         truth = pairing.open_real(real, protocol, split)
     place = networks.Place(str(root) if root else None, device or "auto")
     rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers, place)
+    if like:
+        scoring.check_like(rows[0], like)
     path = scoring.save(rows, out, root)
     if as_json:
         _shared.print_json([row.to_json() for row in rows])
