@@ -278,10 +278,10 @@ def test_metric_contract(name):
         pytest.skip("a metric of another kind")
     assert metric.TITLE and metric.__doc__
     assert metric.DIRECTION in ("higher", "lower") and metric.UNIT in ("", "dB")
-    assert metric.NEEDS in ("pair", "fake") and metric.VERSION >= 1
+    assert metric.NEEDS in ("pair", "fake", "samples") and metric.VERSION >= 1
     assert "" in metric.VARIANTS
     parameters = list(inspect.signature(metric.values).parameters.values())
-    inputs = ["real", "fake"] if metric.NEEDS == "pair" else ["fake"]
+    inputs = {"pair": ["real", "fake"]}.get(metric.NEEDS, [metric.NEEDS])
     assert [p.name for p in parameters[: len(inputs)]] == inputs
     options = {p.name: p.default for p in parameters[len(inputs) :]}
     signed = inspect.signature(metric.signature).parameters

@@ -42,6 +42,7 @@ class Scores:
 
     def __init__(self, metrics: Sequence[str], device: str = "auto", root: str | Path | None = None) -> None:
         self.metrics = tuple(scoring.metric(token) for token in metrics)
+        scoring.check_aggregates(None, self.metrics)
         self.place = networks.settled(Place(str(root) if root else None, device), self.metrics)
         self.reset()
 

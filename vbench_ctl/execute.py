@@ -1,18 +1,25 @@
-"""The same function over many work items, in this process or in several; the results do not depend on which."""
+"""The same function over many work items, in this process, in several, or on a Ray cluster; the results are the same."""
 
+import contextlib
 import functools
+import logging
 import os
 import pickle
+import platform
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from vbench_ctl.errors import VbenchError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Workers = int | Literal["ray"]  # so many processes on this machine, or all of a Ray cluster
 
+RETRIES = 3  # of an item whose Ray worker was lost
 _pickled = b""  # of a worker process: the function it runs
 
 
@@ -21,13 +28,21 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(function: Callable[[Item], Result], items: Sequence[Item], workers: int = 1) -> Iterator[tuple[int, Result]]:
+def run(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: Workers = 1, gpu: bool = False
+) -> Iterator[tuple[int, Result]]:
     """Yield (index, function(item)) as they get done; `function` must be importable when there are several workers.
 
     Each worker gets the function once, so what all items share belongs there: functools.partial(function, shared).
+    Work for a GPU is done by one worker here; on a Ray cluster by one worker per GPU, which sees no other.
     """
-    workers = min(workers, len(items))
-    if workers <= 1:
+    if not items:
+        return
+    if workers == "ray":
+        yield from _run_on_ray(function, items, gpu)
+        return
+    processes = 1 if gpu else min(workers, len(items))
+    if processes <= 1:
         yield from ((index, function(item)) for index, item in enumerate(items))
         return
     import multiprocessing
@@ -37,14 +52,14 @@ def run(function: Callable[[Item], Result], items: Sequence[Item], workers: int 
     # Spawned, not forked: a fork copies locks and thread pools in whatever state they are.
     context = multiprocessing.get_context("spawn")
     start = os.getpid(), pickle.dumps(function)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=start)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=start)
     try:
         futures = {pool.submit(_call, item): index for index, item in enumerate(items)}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
         raise VbenchError(
-            f"one of {workers} worker processes was killed, most often for lack of memory; run again with fewer --workers"
+            f"one of {processes} worker processes was killed, most often for lack of memory; run again with fewer --workers"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -75,3 +90,109 @@ def _call(item: Any) -> Any:
 def _function() -> Callable[[Any], Any]:
     """Unpickle when the first item is there: an error in the initializer would be lost."""
     return pickle.loads(_pickled)
+
+
+def _run_on_ray(function: Callable[[Item], Result], items: Sequence[Item], gpu: bool) -> Iterator[tuple[int, Result]]:
+    """Hand items to actors as these become free, one to each; a lost actor is replaced and its item done again."""
+    with _cluster() as ray:
+        size, actor_of = _actors(ray, function, gpu)
+        todo = list(reversed(range(len(items))))
+        busy: dict[Any, tuple[Any, int | None]] = {}  # future -> its actor and item; without item the actor is starting
+        losses: Counter[int | None] = Counter()
+
+        def start_actor() -> None:
+            actor = actor_of()
+            busy[actor.enter.remote(os.getcwd(), sys.path)] = actor, None
+
+        try:
+            for _ in range(min(size, len(items))):
+                start_actor()
+            left = len(items)
+            while left:
+                (future,), _ = ray.wait(list(busy), num_returns=1)
+                actor, index = busy.pop(future)
+                try:
+                    result = ray.get(future)
+                except ray.exceptions.RayTaskError as error:
+                    ray.kill(actor)
+                    raise error.cause from error
+                except ray.exceptions.RayError as error:  # lost: the worker, its machine, or the result there
+                    losses[index] += 1
+                    if losses[index] > RETRIES:
+                        raise VbenchError(
+                            f"{losses[index]} Ray workers were lost on the same work, most often for lack of memory; "
+                            "run again with fewer processors in the cluster, or see its logs"
+                        ) from error
+                    if index is not None:
+                        todo.append(index)
+                    ray.kill(actor)
+                    start_actor()
+                    continue
+                if todo:
+                    taken = todo.pop()
+                    busy[actor.call.remote(items[taken])] = actor, taken
+                else:
+                    ray.kill(actor)  # a lost actor's successor may wait for its processor
+                if index is not None:
+                    left -= 1
+                    yield index, result
+        finally:
+            for actor, _ in busy.values():
+                ray.kill(actor)
+
+
+@contextlib.contextmanager
+def _cluster() -> Iterator[Any]:
+    """Join the cluster of RAY_ADDRESS, else one that runs here, else start one; leave it again. The value is ray."""
+    try:
+        import ray
+    except ImportError as error:
+        raise VbenchError('Ray is not installed; run: pip install "vbench-ctl[ray]"') from error
+    if ray.is_initialized():
+        yield ray
+        return
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError) as error:  # nobody answers; another version of Ray or Python
+        where = os.environ.get("RAY_ADDRESS", "this machine")
+        raise VbenchError(f"no Ray cluster can be used at {where}: {' '.join(str(error).split())}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _actors(ray: Any, function: Callable[[Any], Any], gpu: bool) -> tuple[int, Callable[[], Any]]:
+    """Return how many actors the cluster holds, and what starts one: with one processor or one GPU of its own."""
+    kind = "GPU" if gpu else "CPU"
+    size = int(ray.cluster_resources().get(kind, 0))
+    if not size:
+        raise VbenchError(
+            f"the Ray cluster has no {kind}; add a machine with one{' or use --device cpu' if gpu else ''}"
+        )
+    environment = {name: value for name, value in os.environ.items() if name.startswith("VBENCH_")}
+    actor = ray.remote(_Actor).options(
+        num_cpus=int(not gpu), num_gpus=int(gpu), runtime_env={"env_vars": {**environment, "OMP_NUM_THREADS": "1"}}
+    )
+    return size, functools.partial(actor.remote, ray.put(pickle.dumps(function)))
+
+
+class _Actor:
+    """A process of a Ray cluster."""
+
+    def __init__(self, pickled: bytes) -> None:
+        global _pickled
+        _pickled = pickled
+
+    def enter(self, folder: str, path: list[str]) -> None:
+        """Go where the driver is and import what it can, so that names mean the same."""
+        sys.path += [place for place in path if place not in sys.path]
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise VbenchError(
+                f"{folder} cannot be entered on {platform.node()}; the machines of a Ray cluster must share their files"
+            ) from error
+
+    def call(self, item: Any) -> Any:
+        return _call(item)

@@ -38,7 +38,7 @@ class Task:
 
 
 def generate(
-    baseline: str, protocol: Protocol, real: Source, out: Path, seed: int = 0, workers: int = 1
+    baseline: str, protocol: Protocol, real: Source, out: Path, seed: int = 0, workers: execute.Workers = 1
 ) -> dict[str, Any]:
     """Write one lossless video per case and sample, and the manifest; what is there already is kept."""
     cases = protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])

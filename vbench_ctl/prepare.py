@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from vbench_ctl import __path__ as package_path
-from vbench_ctl import files, registry, store
+from vbench_ctl import execute, files, registry, store
 from vbench_ctl.errors import VbenchError, unknown
 
 
@@ -57,7 +57,7 @@ def plan(
     )
 
 
-def make(plan: Plan, workers: int = 1) -> dict[str, Any]:
+def make(plan: Plan, workers: execute.Workers = 1) -> dict[str, Any]:
     """Write the planned store and return its manifest."""
     with files.explained(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)

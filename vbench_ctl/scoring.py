@@ -27,7 +27,9 @@ from vbench_ctl.statistics import check_features
 CHUNK = 8  # cases of one work item
 
 
-# Metrics by token: "ssim", or "ssim-glass" for a named variant
+# Metrics by token: "ssim", "ssim-glass" for a named variant, "ssim@best" for the best sample of each case
+
+AGGREGATES = ("best", "mean", "worst")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class Metric:
     token: str
     name: str
     variant: str
+    aggregate: str = ""  # of the samples of a case; empty for the protocol's
+
+    @property
+    def base(self) -> str:
+        """Return the token that protocols use, which say nothing of an aggregate."""
+        return self.token.partition("@")[0]
 
     @property
     def module(self) -> ModuleType:
@@ -46,9 +54,8 @@ class Metric:
     def options(self) -> dict[str, Any]:
         return self.module.VARIANTS[self.variant]
 
-    def values(self, real: np.ndarray | None, fake: np.ndarray) -> np.ndarray:
-        """Return the values (T,) of one clip."""
-        clips = (fake,) if real is None else (real, fake)
+    def values(self, *clips: Any) -> np.ndarray:
+        """Return the values (T,) of one clip, or of the list of a case's samples."""
         return self.module.values(*clips, **self.options)
 
     @property
@@ -60,6 +67,10 @@ class Metric:
     @property
     def needs_pair(self) -> bool:
         return self.module.NEEDS == "pair"
+
+    @property
+    def compares_samples(self) -> bool:
+        return self.module.NEEDS == "samples"
 
     @property
     def compares_sets(self) -> bool:
@@ -74,11 +85,17 @@ class Metric:
 
 def metric(token: str) -> Metric:
     """Resolve a token; an unknown name or variant raises with the nearest."""
-    name, _, variant = token.partition("-")
+    base, at, aggregate = token.partition("@")
+    name, _, variant = base.partition("-")
     module = registry.load("metrics", name)
     if variant not in module.VARIANTS:
-        raise unknown(f"variant of {name}", token, [f"{name}-{v}" if v else name for v in module.VARIANTS])
-    return Metric(token, name, variant)
+        raise unknown(f"variant of {name}", base, [f"{name}-{v}" if v else name for v in module.VARIANTS])
+    if at and aggregate not in AGGREGATES:
+        raise unknown("aggregate of samples", aggregate, AGGREGATES)
+    found = Metric(token, name, variant, aggregate)
+    if at and not found.needs_pair:
+        raise UsageError(f"{token}: {name} does not compare clip with clip, so no sample is the best; ask for {base}")
+    return found
 
 
 def token_like(wanted: str) -> str:
@@ -124,7 +141,7 @@ def score(
     metrics: Sequence[str] = (),
     model: str | None = None,
     allow_lossy: bool = False,
-    workers: int = 1,
+    workers: execute.Workers = 1,
     place: Place = AUTO,
 ) -> list[Row]:
     """Score generated clips against real ones in one pass and return a row per metric, in the order asked for."""
@@ -135,12 +152,13 @@ def score(
     lossy = _check_lossy(protocol, fake, real, allow_lossy)
     if protocol:
         _check_protocol(protocol, fake)
+    check_aggregates(protocol, able)
     pairs = pairing.pairs(protocol, real, fake, alone=not any(each.needs_pair for each in able))
     chunks = [pairs[at : at + CHUNK] for at in range(0, len(pairs), CHUNK)]
     results: list[Any] = [None] * len(chunks)
     asked = functools.partial(score_chunk, Question(fake, real, protocol, able, place))
     with progress("score", len(pairs), "clips") as advance:
-        for index, result in execute.run(asked, chunks, 1 if place.device == "cuda" else workers):
+        for index, result in execute.run(asked, chunks, workers, gpu=place.device == "cuda"):
             results[index] = result
             advance(len(chunks[index]))
     scored = [clip for result in results for clip in result]
@@ -204,6 +222,18 @@ def _check_protocol(protocol: Protocol, fake: Source) -> None:
         raise VbenchError(f"{protocol.id} asks for {' and '.join(beyond)}, which this version cannot score yet")
 
 
+def check_aggregates(protocol: Protocol | None, metrics: Sequence[Metric]) -> None:
+    """Refuse to choose among samples where there is one."""
+    for each in metrics:
+        if each.aggregate and _samples_of(protocol, each) == 1:
+            where = protocol.id if protocol else "scoring without a protocol"
+            raise UsageError(f"{each.token}: {where} uses 1 sample per case, so none is chosen; ask for {each.base}")
+
+
+def _samples_of(protocol: Protocol | None, each: Metric) -> int:
+    return protocol.samples_of(each.base) if protocol else 1
+
+
 def _check_lossy(protocol: Protocol | None, fake: Source, real: Source, allowed: bool) -> str:
     """Return a remark for the signature, or refuse lossy clips where the protocol does."""
     found = {"": fake.lossy(), "real-": real.lossy()}
@@ -228,7 +258,7 @@ class Question:
 
     def frames_of(self, each: Metric, length: int) -> list[int]:
         """Return the frames of a generated clip that a metric sees."""
-        return list(self.protocol.frames_of(each.token)) if self.protocol else list(range(length))
+        return list(self.protocol.frames_of(each.base)) if self.protocol else list(range(length))
 
     def real_frames_of(self, each: Metric, length: int) -> list[int]:
         """Return the frames of the real clip that they are compared with."""
@@ -244,7 +274,7 @@ class _Scored:
     frames: int
     sha256: bytes
     real_sha256: bytes
-    values: dict[str, list[np.ndarray]]  # token -> values (T,) of each sample
+    values: dict[str, list[np.ndarray]]  # base token -> values (T,) of each sample, or of all samples together
     fake_rows: dict[str, np.ndarray]  # token -> features (samples * rows, D)
     real_rows: dict[str, np.ndarray]  # token -> features (rows, D)
 
@@ -258,7 +288,7 @@ def score_chunk(question: Question, pairs: Sequence[Pair]) -> list[_Scored]:
     for each in question.metrics:
         if each.compares_sets and each.features:
             length = question.protocol.length if question.protocol else 0
-            samples = question.protocol.samples_of(each.token) if question.protocol else 1
+            samples = _samples_of(question.protocol, each)
             key = each.features, tuple(question.frames_of(each, length)), samples
             if key not in done:  # two metrics often look at the same features
                 done[key] = _rows(question, each, clips, samples)
@@ -275,19 +305,25 @@ def _read(question: Question, pair: Pair) -> tuple[np.ndarray | None, list[np.nd
 
 def _score_pair(question: Question, pair: Pair, real: np.ndarray | None, fakes: list[np.ndarray]) -> _Scored:
     digest = hashlib.sha256()
-    values: dict[str, list[np.ndarray]] = {each.token: [] for each in question.metrics if not each.compares_sets}
     for name, fake in zip(pair.fakes, fakes, strict=True):
         digest.update(store.clip_sha256(name, fake))
-        for each in question.metrics:
-            if each.needs_pair:
-                assert real is not None
-                partner = real[question.real_frames_of(each, len(fake))]
-                values[each.token].append(each.values(partner, fake[question.frames_of(each, len(fake))]))
-            elif not each.compares_sets:
-                values[each.token].append(each.values(None, fake[question.frames_of(each, len(fake))]))
+    values: dict[str, list[np.ndarray]] = {}
+    for each in question.metrics:
+        if not each.compares_sets and each.base not in values:
+            cut = [fake[question.frames_of(each, len(fake))] for fake in fakes]
+            values[each.base] = _values(question, each, real, cut)
     seen = real if real is not None else fakes[0]
     real_sha256 = b"" if real is None else store.clip_sha256(str(pair.real), real)
     return _Scored(pair, len(seen), digest.digest(), real_sha256, values, {}, {})
+
+
+def _values(question: Question, each: Metric, real: np.ndarray | None, fakes: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the values (T,) of each sample of a case, or the one array of all of them together."""
+    if each.compares_samples:
+        return [each.values(fakes[: _samples_of(question.protocol, each)])] if fakes else []
+    if real is None or not each.needs_pair:
+        return [each.values(fake) for fake in fakes]
+    return [each.values(real[question.real_frames_of(each, len(fake))], fake) for fake in fakes]
 
 
 def _rows(
@@ -297,10 +333,7 @@ def _rows(
     features = each.features
     assert features
     fakes = [[fake[question.frames_of(each, len(fake))] for fake in part[:samples]] for _, part in clips]
-    wants_real = getattr(each.module, "REALS", True)
-    reals = [
-        [] if real is None or not wants_real else [real[question.real_frames_of(each, len(real))]] for real, _ in clips
-    ]
+    reals = [[] if real is None else [real[question.real_frames_of(each, len(real))]] for real, _ in clips]
     return _shared_out(features, fakes), _shared_out(features, reals)
 
 
@@ -335,22 +368,24 @@ class Report:
         return self._finished(each, None, None, None, 0, "", note=reason)
 
     def _of_clips(self, each: Metric) -> Row:
-        answered = [clip for clip in self.scored if clip.pair.fakes]
-        samples = self._samples(each)
+        answered = self._whole_batches(each, [clip for clip in self.scored if clip.pair.fakes])
+        samples = _samples_of(self.protocol, each)
         aggregate = self._aggregate(each)
         per_clip, curves = [], []
         for clip in answered:
-            values = clip.values[each.token][:samples]
+            values = clip.values[each.base][:samples]
             means = [float(value.mean()) for value in values]
-            if aggregate == "best":
-                pick = means.index(max(means) if each.direction == "higher" else min(means))
-                per_clip.append(means[pick])
-                curves.append(values[pick])
-            else:
+            if aggregate == "mean":
                 per_clip.append(float(np.mean(means)))
                 curves.append(np.mean(values, axis=0))
+            else:
+                highest = (aggregate == "best") == (each.direction == "higher")
+                pick = means.index(max(means) if highest else min(means))
+                per_clip.append(means[pick])
+                curves.append(values[pick])
         low, high = bootstrap_mean(np.array(per_clip), [_cluster(clip) for clip in answered]) or (None, None)
-        count = f"{len(answered)}x{samples}" + (f":{aggregate}" if samples > 1 else "")
+        chosen = f":{aggregate}" if samples > 1 and not each.compares_samples else ""
+        count = f"{len(answered)}x{samples}{chosen}"
         row = self._finished(each, float(np.mean(per_clip)), low, high, len(answered), count)
         if len({len(curve) for curve in curves}) == 1:
             row = replace(row, per_frame=[float(value) for value in np.mean(curves, axis=0)])
@@ -359,19 +394,15 @@ class Report:
     def _of_sets(self, each: Metric) -> Row:
         answered = [clip for clip in self.scored if clip.pair.fakes]
         reals = [clip for clip in self.scored if len(clip.real_rows[each.token]) and clip.pair.counts_as_real]
-        wants_real = getattr(each.module, "REALS", True)
         fake_rows, owners = self._rows([clip.fake_rows[each.token] for clip in answered], answered, each)
-        name = _cluster if wants_real else _case
-        clusters = [name(answered[owner]) for owner in owners]
-        real_rows = np.empty((0, fake_rows.shape[1]), np.float32)
-        if wants_real:
-            real_rows, _ = self._rows([clip.real_rows[each.token] for clip in reals], reals, each)
+        clusters = [_cluster(answered[owner]) for owner in owners]
+        real_rows, _ = self._rows([clip.real_rows[each.token] for clip in reals], reals, each)
         check_features(fake_rows, "the generated features", ids=clusters)
         groups = self.protocol.groups_of if self.protocol and hasattr(each.module, "ENOUGH") else 0
         options = each.options
         estimate = each.module.estimate(real_rows, fake_rows, clusters, groups, **options)
-        samples = self._samples(each)
-        against = f"/{len(reals)}" if wants_real and len(reals) != len(answered) else ""
+        samples = _samples_of(self.protocol, each)
+        against = f"/{len(reals)}" if len(reals) != len(answered) else ""
         grouped = f":{groups}" if groups else ""
         enough = getattr(each.module, "ENOUGH", 0)
         note = (
@@ -388,14 +419,23 @@ class Report:
             f"{len(answered)}x{samples}{against}{grouped}",
             note=note,
         )
-        return replace(row, floor=_floor(each, real_rows, [_cluster(clip) for clip in reals]) if wants_real else None)
+        return replace(row, floor=_floor(each, real_rows, [_cluster(clip) for clip in reals]))
+
+    def _whole_batches(self, each: Metric, clips: list[_Scored]) -> list[_Scored]:
+        """Return the clips less those of the last incomplete batch, where a release leaves these out."""
+        number, unit = (self.protocol and self.protocol.batch_of(each.base)) or (1, "clips")
+        if unit == "frames":
+            return clips
+        if len(clips) < number:
+            raise VbenchError(f"{each.token}: {len(clips)} clips make no batch of {number}, the least of {self.where}")
+        return clips[: len(clips) // number * number]
 
     def _rows(self, rows: list[np.ndarray], clips: list[_Scored], each: Metric) -> tuple[np.ndarray, list[int]]:
         """Return the rows of all clips and the clip each belongs to, less what a release leaves out of them."""
         if not rows:
             raise VbenchError(f"{each.token}: there are no real clips to compare with")
         owners = [index for index, part in enumerate(rows) for _ in part]
-        batch = self.protocol.batch_of(each.token) if self.protocol else None
+        batch = self.protocol.batch_of(each.base) if self.protocol else None
         together = np.concatenate(rows)
         if batch:
             number, unit = batch
@@ -404,10 +444,9 @@ class Report:
             together, owners = together[:kept], owners[:kept]
         return together, owners
 
-    def _samples(self, each: Metric) -> int:
-        return self.protocol.samples_of(each.token) if self.protocol else 1
-
     def _aggregate(self, each: Metric) -> str:
+        if each.aggregate:
+            return each.aggregate
         return self.protocol.aggregate if self.protocol and each.needs_pair else "mean"  # without a partner no best
 
     def _finished(
@@ -421,7 +460,7 @@ class Report:
         note: str = "",
     ) -> Row:
         lengths = {clip.frames for clip in self.scored}
-        frames = len(self.protocol.frames_of(each.token)) if self.protocol else max(lengths)
+        frames = len(self.protocol.frames_of(each.base)) if self.protocol else max(lengths)
         span = f"{frames}f" if self.protocol or len(lengths) == 1 else f"{min(lengths)}-{max(lengths)}f"
         network = networks.identity(each.features) if each.features and value is not None else ""
         computation = each.module.signature(**each.options) + self.lossy
@@ -447,10 +486,6 @@ def _cluster(clip: _Scored) -> str:
     return clip.pair.real or clip.pair.fakes[0]
 
 
-def _case(clip: _Scored) -> str:
-    return clip.pair.case.key if clip.pair.case else clip.pair.fakes[0]
-
-
 def _floor(each: Metric, rows: np.ndarray, clusters: list[str]) -> float | None:
     """Return the score of one random half of the real clips against the other: what no model can be told from."""
     per_clip = len(rows) // max(1, len(clusters))
@@ -459,5 +494,8 @@ def _floor(each: Metric, rows: np.ndarray, clusters: list[str]) -> float | None:
     order = np.random.default_rng(0).permutation(len(clusters))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
     a, b = (np.concatenate([np.arange(at * per_clip, (at + 1) * per_clip) for at in np.sort(half)]) for half in halves)
-    value = each.module.estimate(rows[a], rows[b], [clusters[at // per_clip] for at in b], 0, **each.options).value
+    try:
+        value = each.module.estimate(rows[a], rows[b], [clusters[at // per_clip] for at in b], 0, **each.options).value
+    except VbenchError:  # half of the clips are too few for this metric
+        return None
     return float(value)

@@ -319,7 +319,7 @@ def store_path(dataset: str, variant: str, version: int, root: str | Path | None
     return files.home(root) / "stores" / dataset / f"{variant}@{version}"
 
 
-def build(folder: Path, recipe: Recipe, workers: int = 1, strict: bool = False) -> dict[str, Any]:
+def build(folder: Path, recipe: Recipe, workers: execute.Workers = 1, strict: bool = False) -> dict[str, Any]:
     """Make the splits of a recipe and return the manifest; finished splits are left alone, interrupted ones go on.
 
     Clips that cannot be used are left out and listed; if `strict`, the first of them is an error.

@@ -1,11 +1,13 @@
 """Options and output that mean the same in every command."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from vbench_ctl import execute, registry
@@ -57,6 +59,31 @@ def root() -> Decorator:
 def workers() -> Decorator:
     kind = click.IntRange(min=1)
     return click.option("--workers", type=kind, default=execute.cpus, show_default="all processors", help="Processes.")
+
+
+def executor() -> Decorator:
+    """Add --executor; the command gets its choice as `workers`."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        @click.option(
+            "--executor",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="This machine, or all of a Ray cluster whose machines share their files: that of RAY_ADDRESS, else one "
+            "that runs here.",
+        )
+        @functools.wraps(command)
+        def choose(*arguments: Any, executor: str, workers: int, **others: Any) -> Any:
+            if executor == "local":
+                return command(*arguments, workers=workers, **others)
+            if click.get_current_context().get_parameter_source("workers") is not ParameterSource.DEFAULT:
+                raise click.UsageError("--workers and --executor ray exclude each other: a cluster is used whole")
+            return command(*arguments, workers="ray", **others)
+
+        return choose
+
+    return add
 
 
 def as_json() -> Decorator:

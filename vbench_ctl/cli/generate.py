@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from vbench_ctl import execute
 from vbench_ctl.cli import _shared
 
 
@@ -14,6 +15,7 @@ from vbench_ctl.cli import _shared
 @click.option("--real", type=_shared.FOLDER, help="The real clips.  [default: the protocol's own store]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of what is random.")
 @_shared.root()
+@_shared.executor()
 @_shared.workers()
 @_shared.dry_run()
 @_shared.as_json()
@@ -24,7 +26,7 @@ def command(
     real: Path | None,
     seed: int,
     root: Path | None,
-    workers: int,
+    workers: execute.Workers,
     dry_run: bool,
     as_json: bool,
 ) -> None:

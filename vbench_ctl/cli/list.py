@@ -18,7 +18,9 @@ class Kinds(_shared.Group):
 @_shared.as_json()
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List what there is: datasets, baselines, metrics, protocols. With a NAME, show its card.
+    """List datasets, baselines, metrics, protocols, weights.
+
+    With a NAME, show its card.
 
     \b
     Examples:
@@ -123,11 +125,32 @@ def show_protocols(name: str | None, as_json: bool) -> None:
     _show_table(list(rows[0]), [list(row.values()) for row in rows], as_json)
 
 
+@command.command(name="weights")
+@click.argument("name", required=False)
+@_shared.root()
+@_shared.as_json()
+def show_weights(name: str | None, root: Path | None, as_json: bool) -> None:
+    """Networks that scores are defined on; `vbench-ctl weights status` says which are here."""
+    from vbench_ctl import weights
+
+    if name:
+        weights.check_name(name)
+        (state,) = (status for status in weights.status(root) if status.name == name)
+        entry = weights.known()[name]
+        sources = [source.url or source.page or f"{source.package} {source.archive}" for source in entry.sources]
+        card = {"name": name, "title": entry.title, "licence": entry.licence, "homepage": entry.homepage}
+        _show_card({**card, "state": state.state, "sources": sources}, as_json)
+        return
+    states = {status.name: status.state for status in weights.status(root)}
+    rows = [[entry.name, states[entry.name], entry.title] for entry in weights.known().values()]
+    _show_table(["name", "state", "title"], rows, as_json)
+
+
 def _show_names(as_json: bool) -> None:
-    from vbench_ctl import protocols, registry
+    from vbench_ctl import protocols, registry, weights
 
     names = {kind: registry.names(kind) for kind in registry.FOLDERS}
-    _show_card({**names, "protocols": list(protocols.load_all())}, as_json)
+    _show_card({**names, "protocols": list(protocols.load_all()), "weights": list(weights.known())}, as_json)
 
 
 def _show_leaves(kind: str, head: list[str], row: Callable[[str, ModuleType], list[str]], as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import click
 from click.shell_completion import CompletionItem
 
-from vbench_ctl import registry
+from vbench_ctl import execute, registry
 from vbench_ctl.cli import _shared
 from vbench_ctl.errors import UsageError, VbenchError
 
@@ -93,6 +93,7 @@ def dataset_command(name: str) -> click.Command:
         "--encoding", type=click.Choice(store.ENCODINGS), help="How frames are kept.  [default: raw, above 128x128 png]"
     )
     @_shared.root()
+    @_shared.executor()
     @_shared.workers()
     @_shared.dry_run()
     @_shared.as_json()
@@ -103,7 +104,7 @@ def dataset_command(name: str) -> click.Command:
         limit: int | None,
         encoding: str | None,
         root: Path | None,
-        workers: int,
+        workers: execute.Workers,
         dry_run: bool,
         as_json: bool,
         **options: Any,
@@ -141,6 +142,7 @@ def import_command(source: Path) -> click.Command:
     )
     @click.option("--strict", is_flag=True, help="Fail if any clip cannot be used.")
     @_shared.root()
+    @_shared.executor()
     @_shared.workers()
     @_shared.dry_run()
     @_shared.as_json()
@@ -152,7 +154,7 @@ def import_command(source: Path) -> click.Command:
         encoding: str | None,
         strict: bool,
         root: Path | None,
-        workers: int,
+        workers: execute.Workers,
         dry_run: bool,
         as_json: bool,
     ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from vbench_ctl import execute
 from vbench_ctl.cli import _shared
 
 
@@ -12,7 +13,7 @@ from vbench_ctl.cli import _shared
 @_shared.protocol()
 @click.option("--real", type=_shared.FOLDER, help="The real clips; with --protocol its own store is the default.")
 @click.option("--split", help="Which split of --real, if that is a store with several.")
-@click.option("--metrics", help="Comma-separated, such as psnr,ssim-glass.  [default: the protocol's]")
+@click.option("--metrics", help="Comma-separated, such as psnr,ssim-glass,lpips@best.  [default: the protocol's]")
 @click.option("--like", metavar="SIGNATURE", help="Compute what this signature says, or fail saying what differs.")
 @click.option("--model", help="Name in the tables.  [default: what the outputs say, or their folder's name]")
 @click.option("--allow-lossy", is_flag=True, help="Score JPEG or mp4 clips anyway; the signature says so.")
@@ -21,6 +22,7 @@ from vbench_ctl.cli import _shared
 )
 @click.option("--device", help="Where networks run, such as cpu or cuda.  [default: a GPU if there is one]")
 @_shared.root()
+@_shared.executor()
 @_shared.workers()
 @_shared.as_json()
 def command(
@@ -35,7 +37,7 @@ def command(
     out: Path | None,
     device: str | None,
     root: Path | None,
-    workers: int,
+    workers: execute.Workers,
     as_json: bool,
 ) -> None:
     """Score clips against a protocol or real clips.

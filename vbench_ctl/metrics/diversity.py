@@ -1,6 +1,7 @@
-"""Diversity of several continuations of one start: the mean squared difference of their features over pairs.
+"""Diversity of several continuations of one start: the mean squared difference over pairs of samples.
 
-CompVis/image2video-synthesis-using-cINNs:metrics/Diversity. Noise raises it too: read it beside a quality score.
+The variants differ in what is compared: features of whole clips, maps of VGG16, pixels; "lpips" is the mean LPIPS of
+pairs. CompVis/image2video-synthesis-using-cINNs:metrics/Diversity. Noise raises it too: read it beside a quality score.
 """
 
 from collections.abc import Sequence
@@ -8,46 +9,85 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl.intervals import bootstrap_mean
+from vbench_ctl import networks
+from vbench_ctl.errors import VbenchError
+from vbench_ctl.metrics import check_frames
 from vbench_ctl.networks import Features
 from vbench_ctl.statistics.diversity import diversity
-from vbench_ctl.statistics.resampling import Estimate
 
 TITLE = "diversity"
 DIRECTION = "higher"
 UNIT = ""
-NEEDS = "features"
-REALS = False  # it looks at the samples alone
+NEEDS = "samples"
 VERSION = 1
 VARIANTS: dict[str, dict[str, Any]] = {
-    "": {"net": "i3d"},
-    "dti3d": {"net": "dti3d", "scale": 1000.0},  # printed times 1000 in the release
+    "": {"of": "i3d"},
+    "dti3d": {"of": "dti3d", "scale": 1000.0},  # printed times 1000 in the release
+    "vgg": {"of": "vgg"},
+    "lpips": {"of": "lpips"},
+    "pixel": {"of": "pixel"},
 }
+NETWORKS = {
+    "i3d": Features("i3d", "i3d-k400", "clip", (), (("preset", "tf"),)),
+    "dti3d": Features("dti3d", "dti3d-16", "clip", (("frames", 16),)),
+    "vgg": Features("vgg", "vgg16", "frame"),
+    "lpips": Features("lpips_net", "lpips-alex", "frame", (("net", "alex"),)),
+}
+WORDS = {"vgg": ",relu1_2-relu5_3,224", "lpips": ",v0.1", "pixel": ",rgb,range1,exact"}
 
 
-def features(*, net: str = "i3d", scale: float = 1.0) -> Features:
-    """Return the features that are compared."""
-    if net == "i3d":
-        return Features("i3d", "i3d-k400", "clip", (), (("preset", "tf"),))
-    return Features("dti3d", "dti3d-16", "clip", (("frames", 16),))
+def features(*, of: str = "i3d", scale: float = 1.0) -> Features | None:
+    """Return the network whose outputs are compared; pixels need none."""
+    return NETWORKS.get(of)
 
 
-def estimate(
-    real: np.ndarray,
-    fake: np.ndarray,
-    clusters: Sequence[str],
-    groups_of: int = 0,
-    *,
-    net: str = "i3d",
-    scale: float = 1.0,
-) -> Estimate:
-    """Return the mean over starts, which `clusters` tell apart, with its bootstrap interval."""
-    names = np.array(clusters)
-    starts = list(dict.fromkeys(clusters))
-    values = scale * diversity([fake[names == start] for start in starts])
-    return Estimate(float(values.mean()), *(bootstrap_mean(values, starts) or (None, None)))
+def values(samples: Sequence[np.ndarray], *, of: str = "i3d", scale: float = 1.0) -> np.ndarray:
+    """Return the diversity, float64 (1,) or of each frame (T,), of K samples of one start, uint8 (T, H, W, 3) each."""
+    for sample in samples:
+        check_frames(sample, "generated")
+    if len(samples) < 2:
+        raise VbenchError(
+            f"diversity compares the samples of one start and there is {len(samples)}; "
+            "score with a protocol that asks for several samples"
+        )
+    if len({sample.shape for sample in samples}) > 1:
+        raise VbenchError("the samples of one start differ in length or size; cut or resize them alike")
+    frames = np.stack(samples, axis=1)  # (T, K, H, W, 3)
+    if of == "pixel":
+        return scale * _of_pixels(frames)
+    network = NETWORKS[of]
+    if network.per == "clip":
+        return scale * diversity([networks.of(network, samples)])
+    # The maps of a frame's samples (25 MB each with VGG16) are held together, and dropped before the next frame's.
+    maps = networks.extractor(network).maps(frames.reshape(-1, *frames.shape[2:]), batch=len(samples))
+    measure = _of_maps if of == "vgg" else _lpips
+    return scale * np.array([measure(one) for one in maps])
 
 
-def signature(*, net: str = "i3d", scale: float = 1.0) -> str:
+def signature(*, of: str = "i3d", scale: float = 1.0) -> str:
     """Name what the number depends on besides network and clips."""
-    return "ordered-pairs" + (f",x{scale:g}" if scale != 1 else "")
+    return f"{of},pairs" + WORDS.get(of, "") + (f",x{scale:g}" if scale != 1 else "")
+
+
+def _of_pixels(frames: np.ndarray) -> np.ndarray:
+    """Return the mean squared difference (T,) on the [0, 1] scale, from exact integers: the sum over pairs in one go."""
+    count, size = frames.shape[1], frames[0, 0].size
+    sums = []
+    for one in frames.reshape(len(frames), count, size).astype(np.int64):
+        sums.append(2 * count * (one**2).sum() - 2 * (one.sum(axis=0) ** 2).sum())
+    return np.array(sums) / (count * (count - 1) * size * 255**2)
+
+
+def _of_maps(maps: list[Any]) -> float:
+    """Return the mean over layers of maps (K, C, H, W): over pairs the mean squared difference is twice the variance."""
+    return float(np.mean([2 * float(one.var(0).double().mean()) for one in maps]))
+
+
+def _lpips(maps: list[Any]) -> float:
+    """Return the mean LPIPS of the pairs of K samples, of the normalised maps (K, C, H, W) of its layers."""
+    compare = networks.extractor(NETWORKS["lpips"]).compare
+    rows = [
+        compare([one[first : first + 1] for one in maps], [one[first + 1 :] for one in maps]).double()
+        for first in range(len(maps[0]) - 1)
+    ]
+    return float(np.mean([float(distance) for row in rows for distance in row]))

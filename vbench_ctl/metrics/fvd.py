@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from vbench_ctl import networks
+from vbench_ctl.errors import VbenchError
 from vbench_ctl.networks import Features
-from vbench_ctl.statistics.frechet import frechet_by_groups, frechet_jackknife
+from vbench_ctl.statistics.frechet import frechet, frechet_by_groups, frechet_jackknife
 from vbench_ctl.statistics.resampling import Estimate
 
 TITLE = "FVD"
@@ -63,3 +65,18 @@ def estimate(
 def signature(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3) -> str:
     """Name what the number depends on besides network and clips."""
     return f"{pipeline},ddof{ddof}" + (f",eps{eps:g}" if eps != 1e-3 else "")
+
+
+def prefix_fvd(real: Sequence[np.ndarray], fake: Sequence[np.ndarray], shortest: int = 10) -> np.ndarray:
+    """Return the FVD of the first `shortest`, `shortest` + 1, ... frames of uint8 clips (T, H, W, 3), float64 (lengths,).
+
+    The network runs anew for every length, so the work grows with the square of T.
+    """
+    longest = min(len(clip) for clip in (*real, *fake))
+    if longest < shortest:
+        raise VbenchError(f"the shortest clip has {longest} frames, expected at least {shortest}; score longer clips")
+    curve = []
+    for length in range(shortest, longest + 1):
+        real_rows, fake_rows = (networks.of(features(), [clip[:length] for clip in side]) for side in (real, fake))
+        curve.append(frechet(real_rows, fake_rows))
+    return np.array(curve)

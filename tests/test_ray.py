@@ -1,0 +1,176 @@
+"""The same work on a real Ray cluster of two nodes: the same results, also when a worker is killed in the middle."""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from click.testing import CliRunner
+from test_execute import Counted
+
+from vbench_ctl import execute, generation, scoring, sources, store
+from vbench_ctl.cli import main
+from vbench_ctl.clips import Clip
+from vbench_ctl.errors import ManualStep, VbenchError
+
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}  # the least that Ray accepts is 75 MB
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of two nodes with one processor each; the second says that it has two GPUs."""
+    pytest.importorskip("ray", reason="Ray is an extra")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        nodes = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        nodes.add_node(**NODE, num_gpus=2)
+        nodes.wait_for_nodes()
+        patch.setenv("RAY_ADDRESS", nodes.address)
+        yield nodes.address
+        nodes.shutdown()
+
+
+def surroundings(folder: Path, shared: Counted, item: int) -> tuple[str, ...]:
+    """Wait for the first two items to have begun, so that they must run at the same time; say where this one does."""
+    import ray
+
+    (folder / f"{item}").touch()
+    while not all((folder / name).exists() for name in "01"):
+        time.sleep(0.05)
+    names = ("VBENCH_HOME", "OMP_NUM_THREADS")
+    return ray.get_runtime_context().get_node_id(), os.getcwd(), *(os.environ.get(name, "") for name in names)
+
+
+def test_each_node_does_its_part_in_the_drivers_surroundings(cluster, tmp_path, home, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Counted, "pickled", 0)
+    function = functools.partial(surroundings, tmp_path, Counted())
+    found = dict(execute.run(function, list(range(5)), "ray"))
+    assert sorted(found) == [0, 1, 2, 3, 4] and found[0][0] != found[1][0]
+    assert {place[1:] for place in found.values()} == {(str(tmp_path), str(home), "1")}
+    assert Counted.pickled == 1
+
+
+def fail(error: VbenchError | None) -> int:
+    if error:
+        raise error
+    return 1 // 0
+
+
+def test_an_error_arrives_as_it_is(cluster):
+    with pytest.raises(VbenchError, match=r"^ask for access$") as caught:
+        list(execute.run(fail, [ManualStep("ask for access")] * 3, "ray"))
+    assert type(caught.value) is ManualStep
+    with pytest.raises(ZeroDivisionError):
+        list(execute.run(fail, [None], "ray"))
+
+
+def clips_of_a_killed_worker(folder: Path, item: tiny.Item) -> Iterator[Clip]:
+    """Die in the middle of the second shard, the first time."""
+    for clip in tiny.clips(item):
+        yield clip
+        if item.first == 2 and not (folder / "died").exists():
+            (folder / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_store_survives_a_killed_worker(cluster, tmp_path):
+    make = functools.partial(clips_of_a_killed_worker, tmp_path)
+    store.build(tmp_path / "ray", tiny.recipe(make=make), "ray")
+    assert (tmp_path / "died").exists()
+    found, expected = store.Store(tmp_path / "ray", "test"), tiny.built(tmp_path / "here")
+    assert found.ids == expected.ids
+    for digest in ("content_sha256", "tracks_sha256"):
+        assert found.summary[digest] == expected.summary[digest]
+
+
+def die(item: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_work_that_kills_each_worker_is_a_sentence(cluster, monkeypatch):
+    monkeypatch.setattr(execute, "RETRIES", 1)
+    with pytest.raises(VbenchError, match=r"^2 Ray workers were lost on the same work"):
+        list(execute.run(die, [0], "ray"))
+
+
+def test_outputs_and_rows_are_the_same(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "CHUNK", 2)
+    monkeypatch.setattr(scoring, "CHUNK", 2)
+    real = sources.StoreSource(tiny.built(tmp_path / "store", test=tiny.work("test", (8, 9, 10, 11, 12), size=(8, 9))))
+    rows = {}
+    for workers in (1, "ray"):
+        folder = tmp_path / f"{workers}" / "noise"
+        generation.generate("noise", tiny.protocol(), real, folder, workers=workers)
+        scored = scoring.score(sources.open_source(folder), real, tiny.protocol(), workers=workers)
+        rows[workers] = [replace(row, provenance={**row.provenance, "at": ""}) for row in scored]
+    assert rows["ray"] == rows[1] and len(rows[1]) == 4 and all(row.value is not None for row in rows[1])
+    videos = {path.name: path.read_bytes() for path in (tmp_path / "1").rglob("*.mkv")}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "ray").rglob("*.mkv")} == videos
+
+
+def gpus_seen(folder: Path, item: int) -> str:
+    """Wait for the other item to have begun."""
+    (folder / f"{item}").touch()
+    while not (folder / f"{1 - item}").exists():
+        time.sleep(0.05)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_each_worker_has_a_gpu_of_its_own(cluster, tmp_path, monkeypatch):
+    seen = dict(execute.run(functools.partial(gpus_seen, tmp_path), [0, 1], "ray", gpu=True))
+    assert sorted(seen.values()) == ["0", "1"]
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(VbenchError, match=r"^the Ray cluster has no GPU; .* or use --device cpu$"):
+        list(execute.run(tiny.double, [1], "ray", gpu=True))
+
+
+# On the command line
+
+PREPARE = ("prepare", "wsprites", "--size", "32", "--frames", "8", "--limit", "4", "--split", "test", "--json")
+
+
+def vbench(*words: str | Path) -> str:
+    done = CliRunner().invoke(main, [*map(str, words)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_the_option_reaches_the_cluster(cluster, tmp_path, monkeypatch):
+    asked = []
+
+    def run(*given: Any, run: Any = execute.run) -> Any:
+        asked.append(given[2])
+        return run(*given)
+
+    monkeypatch.setattr(execute, "run", run)
+    words = (["--workers", "1"], ["--executor", "ray"])
+    made = [json.loads(vbench(*PREPARE, "--root", tmp_path / each[1], *each))["splits"] for each in words]
+    assert made[0] == made[1] and asked == [1, "ray"]
+
+
+def test_the_number_of_workers_is_the_clusters():
+    done = CliRunner().invoke(main, [*PREPARE, "--executor", "ray", "--workers", "2"])
+    assert done.exit_code == 2 and "--workers and --executor ray exclude each other" in done.output
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(VbenchError, match=r'^Ray is not installed; run: pip install "vbench-ctl\[ray\]"$'):
+        list(execute.run(tiny.double, [1], "ray"))
+
+
+def test_ray_is_imported_only_when_used():
+    code = "import sys; from vbench_ctl import execute; list(execute.run(abs, [1, 2])); assert 'ray' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,38 @@
+"""FVD at infinitely many clips (Chong and Forsyth, CVPR 2020): a line through FVD over 1/N, read off at 1/N = 0.
+
+It takes the bias out that differs from model to model. The subsets are drawn at random, and leaving out clips would
+draw others, so there is no interval; at least 512 clips are needed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vbench_ctl.metrics import fvd
+from vbench_ctl.networks import Features
+from vbench_ctl.statistics.frechet import frechet_infinity
+from vbench_ctl.statistics.resampling import Estimate
+
+TITLE = "FVD-infinity"
+DIRECTION = "lower"
+UNIT = ""
+NEEDS = "features"
+VERSION = 1
+VARIANTS: dict[str, dict[str, Any]] = {"": {}}
+POINTS, SEED = 15, 0  # layer6ai-labs/dgm-eval:dgm_eval/metrics/fd.py has 15 points and no seed
+
+
+def features() -> Features:
+    """Return the features of FVD."""
+    return fvd.features()
+
+
+def estimate(real: np.ndarray, fake: np.ndarray, clusters: Sequence[str], groups_of: int = 0) -> Estimate:
+    """Return the distance of generated features (N, 400) to real ones, extrapolated to infinite N; it may be below 0."""
+    return Estimate(frechet_infinity(real, fake, points=POINTS, seed=SEED).value)
+
+
+def signature() -> str:
+    """Name what the number depends on besides network and clips."""
+    return f"tf,ddof1,{POINTS} sizes from N/4 or 256,seed{SEED}"
