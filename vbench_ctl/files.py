@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -32,8 +33,7 @@ def atomic(path: Path) -> Iterator[Path]:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays, since writers go by it.
-        part = path.absolute().with_name(f".{path.stem}.{os.getpid()}.part{path.suffix.lower()}")
-        _remove(part)
+        part = path.absolute().with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix.lower()}")
         try:
             yield part
             if path.is_dir():
