@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -185,3 +186,15 @@ def test_the_command_prints_and_writes(tmp_path):
 def test_wrong_words_end_with_a_sentence(arguments, code, message):
     ended = CliRunner().invoke(main, ["leaderboard", *arguments])
     assert ended.exit_code == code and message in ended.output and "Traceback" not in ended.output
+
+
+def test_what_was_not_available_shares_the_column_of_those_who_have_it():
+    signed = "lpips|default|lpips-alex:0bef3b33|15f|32x1|frame,alex,v0.1|v1"
+    made = Row("lpips", 0.25, 0.2, 0.3, "lower", 32, "p@1", signed, "a")
+    gap = replace(made, value=None, low=None, high=None, signature="lpips|default|-|15f||x|v1", note="n/a: no weights")
+    (table,) = leaderboard.tables([gap, replace(gap, model="b"), made])
+    assert [column.signature for column in table.columns] == [signed] and not table.remarks
+    assert [leaderboard.number(table.cells[model][table.columns[0]]) for model in ("a", "b")] == [
+        "0.25 [0.2, 0.3]",
+        "n/a (weights) *",
+    ]

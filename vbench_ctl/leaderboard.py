@@ -4,7 +4,7 @@ import csv
 import importlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vbench_ctl import files, protocols, rows
@@ -58,7 +58,8 @@ def tables(found: Iterable[Row]) -> list[Table]:
 
 def _table(protocol: str, group: list[Row]) -> Table:
     known = protocols.load_all().get(protocol)
-    columns = list(dict.fromkeys(Column(row.metric, row.signature, row.direction, row.unit) for row in group))
+    group = _without_answered_gaps(group)
+    columns = list(dict.fromkeys(map(_column, group)))
     order = list(known.metrics) if known else []
     columns.sort(
         key=lambda c: (order.index(c.metric) if c.metric in order else len(order), c.metric, c.signature == PUBLISHED)
@@ -67,7 +68,7 @@ def _table(protocol: str, group: list[Row]) -> Table:
     replaced = []
     for row in group:
         earlier = cells.setdefault(row.model, {})
-        column = Column(row.metric, row.signature, row.direction, row.unit)
+        column = _column(row)
         if column in earlier and earlier[column].value != row.value:
             replaced.append(
                 f"{row.model}, {row.metric}: of several numbers the last is shown, another is {number(earlier[column])}"
@@ -76,6 +77,23 @@ def _table(protocol: str, group: list[Row]) -> Table:
     models = sorted(cells, key=lambda model: [_rank(column, cells[model].get(column)) for column in columns])
     title = known.title if known else "not a named protocol: these numbers compare with each other only"
     return Table(protocol, title, columns, {model: cells[model] for model in models}, _remarks(columns) + replaced)
+
+
+def _column(row: Row) -> Column:
+    return Column(row.metric, row.signature, row.direction, row.unit)
+
+
+def _without_answered_gaps(group: list[Row]) -> list[Row]:
+    """Put what was not available into the column of those who have it; drop it where the model has a number by now."""
+    columns = {
+        row.metric: row.signature for row in reversed(group) if row.value is not None and row.signature != PUBLISHED
+    }
+    numbers = {(row.model, row.metric) for row in group if row.value is not None and row.signature != PUBLISHED}
+    return [
+        row if row.value is not None else replace(row, signature=columns.get(row.metric, row.signature))
+        for row in group
+        if row.value is not None or (row.model, row.metric) not in numbers
+    ]
 
 
 def _rank(column: Column, row: Row | None) -> tuple[bool, float]:
