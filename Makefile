@@ -2,6 +2,10 @@
 PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.made-from-$(shell cat setup.cfg pyproject.toml | cksum | cut -d' ' -f1)
+# Debian's python3 may come without venv; then virtualenv does the same.
+VENV = $(PYTHON) -m venv .venv || { rm -rf .venv; \
+	$(PYTHON) -m pip install --quiet --target build/virtualenv virtualenv && \
+	PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv --quiet .venv; }
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 
@@ -39,13 +43,13 @@ bench: $(STAMP)-all
 	$(BIN)/python benchmarks/i3d.py
 
 $(STAMP)-core:
-	$(PYTHON) -m venv .venv
+	$(VENV)
 	$(BIN)/python -m pip install --quiet --editable .
 	rm -f .venv/.made-from-*
 	touch $@
 
 $(STAMP)-all:
-	$(PYTHON) -m venv .venv
+	$(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[all,test]'
 	rm -f .venv/.made-from-*
 	touch $@
