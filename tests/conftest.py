@@ -2,8 +2,9 @@ import os
 from pathlib import Path
 
 import pytest
+import tiny
 
-from vbench_ctl import weights
+from vbench_ctl import networks, weights
 from vbench_ctl.errors import VbenchError
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,3 +38,13 @@ def home(tmp_path, monkeypatch) -> Path:
     path = tmp_path / "vbench-home"
     monkeypatch.setenv("VBENCH_HOME", str(path))
     return path
+
+
+@pytest.fixture
+def toy(monkeypatch) -> tiny.Toy:
+    """The one network behind all metrics: it needs no weights."""
+    network = tiny.Toy()
+    monkeypatch.setattr(networks, "_extractor", lambda *asked: network)
+    monkeypatch.setattr(networks, "_sha256", lambda *asked: "0123456789abcdef")
+    monkeypatch.setattr(networks, "missing", lambda features: "")
+    return network

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_set_scores import colours, noise, toy  # noqa: F401  # a fixture
+from tiny import colours, noise
 
 import vbench_ctl
 from vbench_ctl import video
@@ -25,7 +25,7 @@ def test_arrays_tensors_paths_and_iterators_are_the_same_clips(tmp_path):
     assert len(set(values)) == 1 and values[0] < 20
 
 
-def test_batches_come_to_the_same_as_the_whole(toy):  # noqa: F811
+def test_batches_come_to_the_same_as_the_whole(toy):
     real, fake = noise(20, 0, 6, (16, 16)), noise(20, 1, 6, (16, 16))
     scores = vbench_ctl.Scores(["fvd", "psnr", "ssim"])
     for at in range(0, 20, 7):
@@ -39,7 +39,7 @@ def test_batches_come_to_the_same_as_the_whole(toy):  # noqa: F811
         scores.compute()
 
 
-def test_sets_may_be_fed_unequally(toy):  # noqa: F811
+def test_sets_may_be_fed_unequally(toy):
     real, fake = noise(20, 0), noise(12, 1)
     scores = vbench_ctl.Scores(["fvd"])
     scores.update(fake[:5], real[:20])

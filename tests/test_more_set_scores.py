@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 from test_features_golden import draw
-from test_set_scores import Named, Toy, colours, noise
+from tiny import Named, colours, noise
 
 from vbench_ctl import networks, registry, scoring
 from vbench_ctl.errors import UsageError, VbenchError
@@ -15,16 +15,6 @@ from vbench_ctl.features import lpips_net, vgg
 from vbench_ctl.metrics import diversity, fvd, fvdinf, psnr
 from vbench_ctl.sources import ArraySource
 from vbench_ctl.statistics.frechet import frechet, frechet_infinity
-
-
-@pytest.fixture
-def toy(monkeypatch) -> Toy:
-    network = Toy()
-    monkeypatch.setattr(networks, "_extractor", lambda *asked: network)
-    monkeypatch.setattr(networks, "_sha256", lambda *asked: "0123456789abcdef")
-    monkeypatch.setattr(networks, "missing", lambda features: "")
-    return network
-
 
 REAL = {f"test/{n}": clip for n, clip in enumerate(noise(6, 0))}
 MADE = {f"test/{n}@0#{k}": noise(1, 100 + 10 * n + k)[0] for n in range(6) for k in range(3)}

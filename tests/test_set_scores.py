@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from tiny import Named, colours, noise
 
 from vbench_ctl import networks, protocols, scoring, video
 from vbench_ctl.errors import VbenchError
@@ -13,48 +14,6 @@ from vbench_ctl.networks import Features, Place
 from vbench_ctl.protocols import Select
 from vbench_ctl.sources import ArraySource
 from vbench_ctl.statistics.frechet import frechet, frechet_by_groups
-
-
-class Toy:
-    """A network whose features are mean colours; it counts the clips it sees."""
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def features(self, clips: np.ndarray, **options: object) -> np.ndarray:
-        self.seen += len(clips)
-        return clips.reshape(len(clips), -1, 3).mean(axis=1, dtype=np.float64).astype(np.float32)
-
-
-@pytest.fixture
-def toy(monkeypatch) -> Toy:
-    network = Toy()
-    monkeypatch.setattr(networks, "_extractor", lambda *asked: network)
-    monkeypatch.setattr(networks, "_sha256", lambda *asked: "0123456789abcdef")
-    monkeypatch.setattr(networks, "missing", lambda features: "")
-    return network
-
-
-def noise(count: int, seed: int, frames: int = 6, size: tuple[int, int] = (6, 8)) -> np.ndarray:
-    return np.random.default_rng(seed).integers(256, size=(count, frames, *size, 3), dtype=np.uint8)
-
-
-def colours(clips: np.ndarray) -> np.ndarray:
-    return clips.reshape(len(clips), -1, 3).mean(axis=1)
-
-
-class Named(ArraySource):
-    """Clips of an array under given names."""
-
-    def __init__(self, clips: dict[str, np.ndarray]):
-        super().__init__(list(clips.values()))
-        self.ids = list(clips)
-
-    def length(self, clip_id: str) -> int:
-        return len(self.clips[self.ids.index(clip_id)])
-
-    def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
-        return self.clips[self.ids.index(clip_id)][start:stop:step]
 
 
 def test_sets_of_unequal_size_are_compared_without_pairing(toy):
@@ -156,6 +115,7 @@ def test_the_real_set_may_be_another_draw(toy):
     chosen = [int(case.clip[5:]) for case in protocols.real_cases(protocol, [(i, 6) for i in real.ids])]
     assert fvd.value == pytest.approx(frechet(colours(clips[chosen]), colours(clips)), rel=1e-5)
     assert "|12x1/7|" in fvd.signature and psnr.value == 100 and psnr.n == 12
+    assert toy.seen == 12 + 7  # windows that are not of the real set cost nothing
 
 
 def test_without_its_weights_a_metric_says_how_to_get_them():

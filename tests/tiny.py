@@ -11,6 +11,7 @@ import numpy as np
 
 from vbench_ctl import protocols, store, video
 from vbench_ctl.clips import Clip
+from vbench_ctl.sources import ArraySource
 
 LENGTHS = (1, 7, 8, 9, 90)
 PROTOCOL = """
@@ -93,3 +94,39 @@ def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def double(number: int) -> int:
     return 2 * number
+
+
+# Scores of sets
+
+
+class Toy:
+    """A network whose features are mean colours; it counts the clips it sees."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def features(self, clips: np.ndarray, **options: object) -> np.ndarray:
+        self.seen += len(clips)
+        return clips.reshape(len(clips), -1, 3).mean(axis=1, dtype=np.float64).astype(np.float32)
+
+
+def noise(count: int, seed: int, frames: int = 6, size: tuple[int, int] = (6, 8)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(256, size=(count, frames, *size, 3), dtype=np.uint8)
+
+
+def colours(clips: np.ndarray) -> np.ndarray:
+    return clips.reshape(len(clips), -1, 3).mean(axis=1)
+
+
+class Named(ArraySource):
+    """Clips of an array under given names."""
+
+    def __init__(self, clips: dict[str, np.ndarray]):
+        super().__init__(list(clips.values()))
+        self.ids = list(clips)
+
+    def length(self, clip_id: str) -> int:
+        return len(self.clips[self.ids.index(clip_id)])
+
+    def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        return self.clips[self.ids.index(clip_id)][start:stop:step]

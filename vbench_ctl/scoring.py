@@ -291,7 +291,7 @@ def score_chunk(question: Question, pairs: Sequence[Pair]) -> list[_Scored]:
             samples = _samples_of(question.protocol, each)
             key = each.features, tuple(question.frames_of(each, length)), samples
             if key not in done:  # two metrics often look at the same features
-                done[key] = _rows(question, each, clips, samples)
+                done[key] = _rows(question, each, pairs, clips, samples)
             for clip, fake_rows, real_rows in zip(scored, *done[key], strict=True):
                 clip.fake_rows[each.token], clip.real_rows[each.token] = fake_rows, real_rows
     return scored
@@ -327,13 +327,20 @@ def _values(question: Question, each: Metric, real: np.ndarray | None, fakes: li
 
 
 def _rows(
-    question: Question, each: Metric, clips: list[tuple[np.ndarray | None, list[np.ndarray]]], samples: int
+    question: Question,
+    each: Metric,
+    pairs: Sequence[Pair],
+    clips: list[tuple[np.ndarray | None, list[np.ndarray]]],
+    samples: int,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the features of each pair's samples and of its real window, none where there is nothing."""
+    """Return the features of each pair's samples and of its window of the real set, none where there is nothing."""
     features = each.features
     assert features
     fakes = [[fake[question.frames_of(each, len(fake))] for fake in part[:samples]] for _, part in clips]
-    reals = [[] if real is None else [real[question.real_frames_of(each, len(real))]] for real, _ in clips]
+    reals = [
+        [real[question.real_frames_of(each, len(real))]] if real is not None and pair.counts_as_real else []
+        for pair, (real, _) in zip(pairs, clips, strict=True)
+    ]
     return _shared_out(features, fakes), _shared_out(features, reals)
 
 
@@ -393,7 +400,7 @@ class Report:
 
     def _of_sets(self, each: Metric) -> Row:
         answered = [clip for clip in self.scored if clip.pair.fakes]
-        reals = [clip for clip in self.scored if len(clip.real_rows[each.token]) and clip.pair.counts_as_real]
+        reals = [clip for clip in self.scored if len(clip.real_rows[each.token])]
         fake_rows, owners = self._rows([clip.fake_rows[each.token] for clip in answered], answered, each)
         clusters = [_cluster(answered[owner]) for owner in owners]
         real_rows, _ = self._rows([clip.real_rows[each.token] for clip in reals], reals, each)

@@ -17,7 +17,7 @@ def command(out: Path, workers: int) -> None:
 
     \b
     Example:
-        vbench-ctl quickstart --out /tmp/quickstart
+        vbench-ctl quickstart --out my-quickstart
     """
     from vbench_ctl import quickstart
     from vbench_ctl.cli.leaderboard import show
