@@ -37,6 +37,9 @@ lint: $(STAMP)-all
 bench: $(STAMP)-all
 	$(BIN)/python benchmarks/wsprites.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/windows.py
+	$(BIN)/python benchmarks/bair.py
+	$(BIN)/python benchmarks/kinetics.py
 	$(BIN)/python benchmarks/ssim.py
 	$(BIN)/python benchmarks/frechet.py
 	$(BIN)/vbench-ctl weights fetch i3d-k400

@@ -101,7 +101,7 @@ def check_example(words: list[str]) -> None:
         protocols.load(name)
     for token in (params.get("metrics") or "").split(","):
         assert not token or scoring.metric(token)
-    if "baseline" in params:
+    if params.get("baseline"):
         registry.load("baselines", params["baseline"])
 
 
@@ -143,9 +143,9 @@ def test_the_commands_in_the_documents_begin_with_a_command(page):
         (["list", "protocols", "wsprites-controll@1"], 2, 'did you mean "wsprites-control@1"?'),
         (["list", "--json", "metrics"], 2, "vbench-ctl list metrics --json"),
         (["prepare", "wsprits"], 2, 'no dataset "wsprits"; did you mean "wsprites"?'),
-        (["prepare", "nowhere/clips"], 1, "nowhere/clips: not there; expected a dataset (wsprites"),
+        (["prepare", "nowhere/clips"], 1, "nowhere/clips: not there; expected a dataset (audioset-drums, "),
         (["prepare", "wsprites", "--limt", "3"], 2, "'--limt'. (Did you mean one of: '--limit'"),
-        (["prepare", "wsprites", "--split", "tets"], 2, 'no split of wsprites "tets"; did you mean "test"?'),
+        (["prepare", "wsprites", "--split", "tets"], 2, 'no split of wsprites 128x96 "tets"; did you mean "test"?'),
         (["prepare", "wsprites", "--size", "foo"], 2, '--size "foo" is not WIDTHxHEIGHT'),
         (["prepare", "wsprites", "--size", "4x4"], 2, "--size 4x4: both sides must be between 16 and 1024"),
         (["prepare", "wsprites", "--agents", "0"], 2, "--agents 0: it must be between 1 and 255"),

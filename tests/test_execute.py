@@ -3,6 +3,8 @@
 import functools
 import operator
 import os
+import socket
+import threading
 
 import pytest
 import tiny
@@ -56,6 +58,55 @@ def test_an_error_arrives_as_it_is(workers):
 def test_a_bug_arrives_as_itself():
     with pytest.raises(ZeroDivisionError):
         list(execute.run(functools.partial(operator.floordiv, 1), [0, 0], 2))
+
+
+def halve(number: int) -> float:
+    if number > 9:
+        raise VbenchError("too large")
+    return number / 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_items_can_be_prepared(workers):
+    assert dict(execute.run(tiny.double, [3, 1, 2], workers, prepare=halve)) == {0: 3, 1: 1, 2: 2}
+    assert dict(execute.run(tiny.double, [3], workers, prepare=halve)) == {0: 3}
+    with pytest.raises(VbenchError, match=r"^too large$"):
+        list(execute.run(tiny.double, [1, 20, 2], workers, prepare=halve))
+
+
+def test_one_process_prepares_one_item_ahead():
+    """Each item waits until its successor is being prepared, which it would not be in one thread."""
+    begun = [threading.Event() for _ in range(4)]
+
+    def prepare(item: int) -> int:
+        begun[item].set()
+        return item
+
+    def work(item: int) -> bool:
+        assert item + 2 >= len(begun) or not begun[item + 2].is_set()
+        return begun[min(item + 1, 3)].wait(timeout=60)
+
+    assert [done for _, done in execute.run(work, range(4), prepare=prepare)] == [True] * 4
+
+
+def test_what_is_prepared_is_not_waited_for_after_an_error():
+    seen = []
+    with pytest.raises(ZeroDivisionError):
+        list(execute.run(functools.partial(operator.floordiv, 1), [0, 1, 2, 3], prepare=lambda n: seen.append(n) or n))
+    assert seen in ([0], [0, 1])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://[::1]:9", "no.such.host.invalid:6379", "127.0.0.1:99999"])
+def test_an_address_where_nobody_answers_is_a_sentence(address):
+    with pytest.raises(VbenchError, match=r"^no Ray cluster answers at \S+ \(.*\); start one .* correct RAY_ADDRESS$"):
+        execute._reach(address)
+
+
+def test_an_address_where_somebody_answers_is_left_to_ray():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        execute._reach(f"ray://127.0.0.1:{server.getsockname()[1]}")
+    for none in ("", "auto", "local"):
+        execute._reach(none)
 
 
 class Lost:

@@ -1,10 +1,13 @@
 """The feature networks without real weights: names of published files, padding, shapes, batches, errors."""
 
+import warnings
 from typing import Any
 
+import lpips
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.features import dti3d, i3d, inception, lpips_net, resnext3d, vgg
@@ -244,3 +247,76 @@ def test_same_padding_is_tensorflows():
     assert i3d.same_padding(112, 3, 2) == (0, 1)
     assert i3d.same_padding(7, 2, 2) == (0, 1)
     assert i3d.same_padding(5, 1, 2) == (0, 0)
+
+
+def random_state(network: torch.nn.Module, seed: int = 0) -> dict[str, np.ndarray]:
+    """Draw kernels that keep the signal's size, and small biases."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.normal(
+            0, (2 / np.prod(value.shape[1:])) ** 0.5 if value.ndim > 1 else 0.1, tuple(value.shape)
+        ).astype(np.float32)
+        for name, value in network.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("net", "taps"), [("vgg16", (3, 8, 15, 22, 29)), ("vgg19", (1, 6, 11, 20, 29))]
+)  # numbers of the ReLUs in torchvision's list of layers; those of VGG19 are in GLASS's code
+@torch.inference_mode()
+def test_vgg_maps_are_torchvisions(net, taps):
+    theirs = torchvision.models.get_model(net, weights=None, init_weights=False, num_classes=2).features.eval()
+    tensors = {f"features.{name}": value for name, value in random_state(theirs).items()}
+    theirs.load_state_dict({name.removeprefix("features."): torch.from_numpy(v) for name, v in tensors.items()})
+    extractor = vgg.load(tensors | {"classifier.0.weight": np.zeros((2, 2), np.float32)}, net=net)
+    x = torch.rand(2, 3, 48, 33) * 2 - 1
+    found, passed = extractor.network(x), x
+    for number, layer in enumerate(theirs):
+        passed = layer(passed)
+        if number in taps:
+            expected = passed.clone()  # the next layers of theirs work in place
+            torch.testing.assert_close(found[taps.index(number)], expected, rtol=0, atol=1e-5 * float(expected.max()))
+    assert len(found) == 5
+    vgg_features = extractor.features(np.zeros((1, 32, 32, 3), np.uint8))
+    assert vgg_features.shape == (1, 1472)
+
+
+def test_a_vgg_is_not_taken_for_the_other():
+    with torch.device("meta"):
+        sixteen, nineteen = vgg.VGG("vgg16"), vgg.VGG("vgg19")
+    numbers = {net: vgg.torchvision_numbers(net) for net in vgg.NETS}
+    for network, own, other in ((sixteen, "vgg16", "vgg19"), (nineteen, "vgg19", "vgg16")):
+        tensors = {
+            f"features.{numbers[own][at]}.{kind}": np.zeros(tuple(getattr(conv, kind).shape), np.float32)
+            for at, conv in enumerate(network.convs)
+            for kind in ("weight", "bias")
+        }
+        assert len(vgg.convert(tensors, own)) == 26
+        with pytest.raises(VbenchError, match=f"{other}: "):
+            vgg.convert(tensors, other)
+    with pytest.raises(UsageError, match='no VGG network "vgg18"'):
+        vgg.VGG("vgg18")
+
+
+def test_lpips_on_squeezenet_is_the_packages():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = lpips.LPIPS(net="squeeze", pretrained=False, pnet_rand=True, verbose=False).eval()
+    trunk = torchvision.models.squeezenet1_1(weights=None).eval()
+    tensors = random_state(trunk)
+    trunk.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    for number in range(1, 8):
+        for name, layer in theirs.net.get_submodule(f"slice{number}").named_children():
+            layer.load_state_dict(trunk.features[int(name)].state_dict())
+    heads = torch.load(str(lpips_net.HEADS / "squeeze.pth"), map_location="cpu", weights_only=True)
+    theirs.load_state_dict(heads, strict=False)
+    extractor = lpips_net.load(tensors, net="squeeze")
+    frames = [clips(1, 3, seed=seed)[0] for seed in (0, 1)]
+    with torch.inference_mode():
+        expected = theirs(*(torch.from_numpy(one).movedim(-1, 1) / 127.5 - 1 for one in frames)).flatten()
+    (found,) = extractor.distances(*frames)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert found.min() > 0
+    lpips_net.self_test(extractor)
+    with pytest.raises(VbenchError, match="the frames are 24x16 and lpips with squeeze needs at least 17x17"):
+        extractor.distances(*(one[:, :16, :24] for one in frames))

@@ -1,83 +1,27 @@
 """Downloads from a server on this machine that does what servers do on bad days."""
 
 import hashlib
-import http.server
 import json
 import subprocess
 import sys
 import threading
 import time
 
+import faults
 import pytest
+from faults import DATA, SHA256, answers, breaks_after, whole
 
 from vbench_ctl import fetch as downloads
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.fetch import fetch, fetch_from_index
 
-DATA = bytes(range(256)) * 40  # 10,240 bytes
-SHA256 = hashlib.sha256(DATA).hexdigest()
 SLOW_DATA = b"\x01" * 8_000
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Answers each request with the next of `script`, and with `whole` when that is used up."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.requests = [], []
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/weights.bin"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests.append((self.path, dict(self.headers)))
-        (self.server.script.pop(0) if self.server.script else whole)(self)
-
-    def send(self, status, body=b"", length=None, **headers):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        for key, value in headers.items():
-            self.send_header(key.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def whole(handler, data=DATA, etag='"v1"'):
-    """A good server: it knows ranges and the version they belong to."""
-    asked, version = handler.headers.get("Range"), handler.headers.get("If-Range")
-    start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and version in (None, etag) else 0
-    if not start:
-        handler.send(200, data, ETag=etag)
-    elif start >= len(data):
-        handler.send(416, Content_Range=f"bytes */{len(data)}")
-    else:
-        handler.send(206, data[start:], ETag=etag, Content_Range=f"bytes {start}-{len(data) - 1}/{len(data)}")
-
-
-def breaks_after(count, data=DATA, etag='"v1"'):
-    return lambda handler: handler.send(200, data[:count], length=len(data), ETag=etag)
-
-
-def answers(status, body=b"", **headers):
-    return lambda handler: handler.send(status, body, **headers)
 
 
 @pytest.fixture
 def server():
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with faults.serving() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -341,6 +285,86 @@ def test_progress_that_counts_does_not_use_up_attempts(server, target, monkeypat
     server.script = [a_megabyte_more] * 8
     fetch(server.url, target, hashlib.sha256(data).hexdigest())
     assert target.stat().st_size == len(data) and len(server.requests) == 8
+
+
+def test_a_server_that_ignores_if_range_does_not_mix_two_versions(server, target):
+    """Without a hash only the version says that the second half belongs to another file."""
+    other = answers(206, DATA[4000:], Content_Range="bytes 4000-10239/10240", ETag='"v1"')
+    server.script = [breaks_after(4000, b"x" * len(DATA), '"v0"'), other]
+    fetch(server.url, target)
+    assert target.read_bytes() == DATA
+    assert [request[1].get("Range") for request in server.requests] == [None, "bytes=4000-", None]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content_Range": "bytes */3000"}, {"Content_Range": "nonsense"}])
+def test_a_range_that_cannot_be_satisfied_starts_over(server, target, headers):
+    server.script = [breaks_after(4000, b"x" * len(DATA), '"v0"'), answers(416, **headers)]
+    fetch(server.url, target)
+    assert target.read_bytes() == DATA and len(server.requests) == 3
+
+
+@pytest.mark.parametrize("length", ["nonsense", "-1", ""])
+def test_a_length_that_is_no_number_is_not_believed(server, target, length):
+    def unmeasured(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", length)
+        handler.end_headers()
+        handler.wfile.write(DATA)
+
+    server.script = [unmeasured]
+    fetch(server.url, target, SHA256, len(DATA))
+    assert target.read_bytes() == DATA and len(server.requests) == 1
+
+
+def test_a_length_that_never_comes_ends(server, target):
+    server.script = [lambda handler: handler.send(200, DATA, length=len(DATA) + 1)] * 9
+    with pytest.raises(VbenchError, match="broke after 10240 of 10241 bytes; what has arrived is kept"):
+        fetch(server.url, target)
+    assert len(server.requests) == downloads.ATTEMPTS and not target.exists()
+
+
+def test_a_redirection_to_itself_ends(server, target):
+    server.paths["/weights.bin"] = answers(302, Location="/weights.bin")
+    with pytest.raises(VbenchError, match="sends on to nowhere good"):
+        fetch(server.url, target)
+    assert len(server.requests) < 20
+
+
+def test_a_token_is_shown_to_this_server_only(server, target):
+    server.script = [answers(302, Location="/elsewhere")]
+    fetch(server.url, target, SHA256, token="secret")
+    assert [request[1].get("Authorization") for request in server.requests] == ["Bearer secret", None]
+
+
+def test_a_stopped_download_keeps_what_has_arrived(server, target):
+    stop = threading.Event()
+
+    def begin(handler):
+        handler.send(200, DATA[:100], length=len(DATA), ETag='"v1"')
+        handler.wfile.flush()
+        stop.set()
+        handler.wfile.write(DATA[100:])
+
+    server.script = [begin]
+    with pytest.raises(downloads.Stopped):
+        fetch(server.url, target, stop=stop)
+    arrived = target.with_name("weights.bin.part").stat().st_size
+    assert 0 < arrived <= len(DATA) and not target.exists()
+    fetch(server.url, target)
+    assert server.requests[1][1]["Range"] == f"bytes={arrived}-" and target.read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("answer", "version"),
+    [
+        (whole, '"v1"'),
+        (answers(200, DATA, ETag='W/"weak"'), ""),
+        (answers(206, b"0", Content_Range="bytes 0-0/10240", Last_Modified="yesterday"), "yesterday"),
+    ],
+)
+def test_a_server_is_asked_about_a_file(server, answer, version):
+    server.script = [answers(503), answer]
+    assert downloads.about(server.url) == (len(DATA), version)
 
 
 def test_no_server_is_said_soon(target, pauses):

@@ -25,7 +25,7 @@ def real(tmp_path) -> StoreSource:
 
 
 def generated(baseline: str, real, folder, protocol=None, **how) -> dict[str, np.ndarray]:
-    generation.generate(baseline, protocol or tiny.protocol(), real, folder, **how)
+    generation.generate(generation.model(baseline), protocol or tiny.protocol(), real, folder, **how)
     outputs = FolderSource(folder)
     return {clip_id: outputs.frames(clip_id) for clip_id in outputs.ids}
 
@@ -37,7 +37,7 @@ def bytes_of(folder) -> dict[str, bytes]:
 @pytest.mark.parametrize("baseline", SANITY)
 def test_every_row_answers_every_case(tmp_path, real, baseline):
     protocol = tiny.protocol(samples=2)
-    manifest = generation.generate(baseline, protocol, real, tmp_path / "out")
+    manifest = generation.generate(generation.model(baseline), protocol, real, tmp_path / "out")
     assert baseline in registry.names("baselines")
     assert files.read_json(tmp_path / "out/manifest.json") == manifest
     assert (manifest["model"], manifest["protocol"], manifest["seed"]) == (baseline, "tiny-c2-p4@1", 0)
@@ -56,9 +56,9 @@ def test_every_row_answers_every_case(tmp_path, real, baseline):
 def test_copy_last_stands_still(tmp_path, real):
     for frames in generated("copy-last", real, tmp_path / "out").values():
         assert len(frames) == 6 and (frames[2:] == frames[1]).all() and (frames[0] != frames[1]).any()
-    unconditional = tiny.protocol(context=0, predict=6)
+    unconditional = tiny.protocol(context=0, predict=6, generated=7)
     with pytest.raises(VbenchError, match="copy-last repeats the last given frame, and tiny-c2-p4@1 gives none"):
-        generation.generate("copy-last", unconditional, real, tmp_path / "none")
+        generation.generate(generation.model("copy-last"), unconditional, real, tmp_path / "none")
 
 
 def test_noise_depends_on_seed_case_and_sample(tmp_path, real):
@@ -77,7 +77,7 @@ def test_the_real_row_comes_from_another_split(tmp_path, real):
     (tmp_path / "one").mkdir()
     alone = StoreSource(tiny.built(tmp_path / "one", test=tiny.work("test", LENGTHS)))
     with pytest.raises(VbenchError, match="the row real needs a store with a second split; prepare one more"):
-        generation.generate("real", tiny.protocol(), alone, tmp_path / "none")
+        generation.generate(generation.model("real"), tiny.protocol(), alone, tmp_path / "none")
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
@@ -92,7 +92,7 @@ def test_the_shuffled_control_is_a_permutation(tmp_path, count):
 def test_one_case_cannot_be_shuffled(tmp_path):
     real = StoreSource(tiny.built(tmp_path / "store", test=tiny.work("test", (8,))))
     with pytest.raises(VbenchError, match="shuffled-control needs at least 2 cases to exchange, tiny-c2-p4@1 has 1"):
-        generation.generate("shuffled-control", tiny.protocol(), real, tmp_path / "out")
+        generation.generate(generation.model("shuffled-control"), tiny.protocol(), real, tmp_path / "out")
 
 
 def test_steps_and_crops_are_followed(tmp_path, real):
@@ -110,9 +110,9 @@ def test_steps_and_crops_are_followed(tmp_path, real):
 def test_workers_and_interruptions_leave_the_same_bytes(tmp_path, real, monkeypatch):
     """An interrupted folder with a killed writer's rest ends like one made at one go, by two processes."""
     protocol = tiny.protocol(samples=2)
-    generation.generate("noise", protocol, real, tmp_path / "whole")
+    generation.generate(generation.model("noise"), protocol, real, tmp_path / "whole")
     monkeypatch.setattr(generation, "CHUNK", 3)
-    generation.generate("noise", protocol, real, tmp_path / "cut", workers=2)
+    generation.generate(generation.model("noise"), protocol, real, tmp_path / "cut", workers=2)
     assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole")
 
     lost = sorted((tmp_path / "cut").rglob("*.mkv"))[::3]
@@ -121,7 +121,7 @@ def test_workers_and_interruptions_leave_the_same_bytes(tmp_path, real, monkeypa
     rest = lost[0].with_name(f".{lost[0].stem}.123.part.mkv")
     rest.write_bytes(b"half a video")
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").rglob("*.mkv") if path != rest}
-    generation.generate("noise", protocol, real, tmp_path / "cut")
+    generation.generate(generation.model("noise"), protocol, real, tmp_path / "cut")
     assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole") and not rest.exists()
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     whole, cut = (files.read_json(tmp_path / name / "manifest.json") for name in ("whole", "cut"))
@@ -129,7 +129,7 @@ def test_workers_and_interruptions_leave_the_same_bytes(tmp_path, real, monkeypa
 
 
 def test_two_models_do_not_mix(tmp_path, real):
-    generation.generate("copy-last", tiny.protocol(), real, tmp_path / "out")
+    generation.generate(generation.model("copy-last"), tiny.protocol(), real, tmp_path / "out")
     before = (tmp_path / "out/manifest.json").read_bytes()
     for baseline, protocol, seed, wrong in (
         ("noise", tiny.protocol(), 0, "holds outputs with model copy-last, not noise"),
@@ -137,29 +137,29 @@ def test_two_models_do_not_mix(tmp_path, real):
         ("copy-last", tiny.protocol(), 1, "holds outputs with seed 0, not 1"),
     ):
         with pytest.raises(VbenchError, match=f"{wrong}; choose another --out"):
-            generation.generate(baseline, protocol, real, tmp_path / "out", seed)
+            generation.generate(generation.model(baseline), protocol, real, tmp_path / "out", seed)
     assert (tmp_path / "out/manifest.json").read_bytes() == before
     for text, wrong in (("{", "not a readable JSON file"), ("[]", "is not of an outputs folder")):
         (tmp_path / "out/manifest.json").write_text(text)
         with pytest.raises(VbenchError, match=wrong):
-            generation.generate("copy-last", tiny.protocol(), real, tmp_path / "out")
+            generation.generate(generation.model("copy-last"), tiny.protocol(), real, tmp_path / "out")
 
 
 def test_two_processes_do_not_write_one_folder(tmp_path, real):
     with files.locked(tmp_path / "out"), pytest.raises(VbenchError, match="another vbench-ctl is writing there"):
-        generation.generate("noise", tiny.protocol(), real, tmp_path / "out")
+        generation.generate(generation.model("noise"), tiny.protocol(), real, tmp_path / "out")
 
 
 def test_an_unknown_baseline_is_named(tmp_path, real):
     with pytest.raises(UsageError, match='no baseline "copylast"; did you mean "copy-last"'):
-        generation.generate("copylast", tiny.protocol(), real, tmp_path / "out")
+        generation.generate(generation.model("copylast"), tiny.protocol(), real, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_too_short_clips_are_refused_before_anything_is_written(tmp_path):
     real = StoreSource(tiny.built(tmp_path / "store", test=tiny.work("test", (8, 5))))
     with pytest.raises(VbenchError, match=r'needs clips of at least 6 frames, but "test/clip_1" .* has 5'):
-        generation.generate("noise", tiny.protocol(), real, tmp_path / "out")
+        generation.generate(generation.model("noise"), tiny.protocol(), real, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -172,7 +172,7 @@ def test_a_full_disk_leaves_no_half_clip(tmp_path, real):
     try:
         protocol = tiny.protocol(samples=20)
         with pytest.raises(VbenchError, match=r"\.mkv: the disk is full; free some space"):
-            generation.generate("noise", protocol, real, place / "out")
+            generation.generate(generation.model("noise"), protocol, real, place / "out")
         written = FolderSource(place / "out")
         assert written.ids and all(written.frames(clip_id).shape == (6, 6, 8, 3) for clip_id in written.ids)
         assert not list((place / "out").rglob(".*.part*"))

@@ -1,5 +1,6 @@
 """Diversity of samples, best and worst of samples, FVD at infinite N and FVD of prefixes."""
 
+import re
 from itertools import combinations, permutations
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tiny import Named, colours, noise
 from vbench_ctl import networks, registry, scoring
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.features import lpips_net, vgg
-from vbench_ctl.metrics import diversity, fvd, fvdinf, psnr
+from vbench_ctl.metrics import diversity, fvdinf, psnr
 from vbench_ctl.sources import ArraySource
 from vbench_ctl.statistics.frechet import frechet, frechet_infinity
 
@@ -84,7 +85,7 @@ def test_samples_of_unlike_shapes_are_refused():
 class AsUint8:
     """VGG16 given golden/cinn's float frames in the place of uint8 ones, which only number them."""
 
-    def __init__(self, network: vgg.VGG16, frames) -> None:
+    def __init__(self, network: vgg.VGG, frames) -> None:
         self.network, self.frames = network, frames
 
     def maps(self, numbers: np.ndarray, batch: int):
@@ -159,6 +160,9 @@ def test_fvd_at_infinite_n(toy):
     expected = frechet_infinity(colours(real), colours(fake), points=15, seed=0).value
     assert fvdinf_row.value == pytest.approx(expected, abs=1e-4 * fvd_row.value)
     assert fvdinf_row.low is None and fvdinf_row.floor is None  # halves of 300 are too few
+    line = frechet_infinity(real=colours(real), fake=colours(fake), points=15, seed=0)
+    said = re.fullmatch(r"FVD over 1/N has slope (\S+) and R2 (\S+)", fvdinf_row.note)
+    assert [float(number) for number in said.groups()] == pytest.approx([line.slope, line.r2], rel=1e-2)
     assert fvdinf_row.signature.endswith("|tf,ddof1,15 sizes from N/4 or 256,seed0|v1")
 
 
@@ -176,12 +180,30 @@ def test_too_few_clips_for_infinity_are_refused(toy):
 
 def test_fvd_of_prefixes_grows_frame_by_frame(toy):
     real, fake = noise(12, 0, frames=13), noise(12, 1, frames=13)
-    curve = fvd.prefix_fvd(real, fake)
-    assert curve == pytest.approx(
+    plain, curve = scoring.score(ArraySource(fake), ArraySource(real), metrics=["fvd", "fvd-prefix"])
+    assert curve.per_frame == pytest.approx(
         [frechet(colours(real[:, :t]), colours(fake[:, :t])) for t in range(10, 14)], rel=1e-4
     )
-    with pytest.raises(VbenchError, match="the shortest clip has 13 frames, expected at least 14"):
-        fvd.prefix_fvd(real, fake, shortest=14)
+    assert (curve.value, curve.low, curve.high, curve.floor) == (plain.value, plain.low, plain.high, plain.floor)
+    assert curve.per_frame[-1] == curve.value and plain.per_frame == []
+    assert curve.signature == "fvd|prefix|i3d-k400:01234567|13f|12x1|tf,ddof1,prefixes from 10f|v1"
+    assert toy.seen == 4 * 24  # the longest prefix is the whole clip, which plain FVD has looked at
+
+
+def test_prefixes_of_unlike_lengths_are_refused(toy):
+    def score_prefixes(fake, real):
+        scoring.score(ArraySource(fake), ArraySource(real), metrics=["fvd-prefix"])
+
+    with pytest.raises(VbenchError, match=r"the clips have 9 to 9 frames, and prefixes need .* 10 frames or more"):
+        score_prefixes(noise(4, 0, 9), noise(4, 1, 9))
+    with pytest.raises(VbenchError, match="the clips have 10 to 12 frames, and prefixes need clips of one length"):
+        score_prefixes([*noise(2, 0, 10), *noise(2, 1, 12)], noise(4, 2, 12))
+    with pytest.raises(
+        VbenchError, match=r"features of some clips are \(1, 3\) and those of others \(3, 3\).*cut them"
+    ):
+        score_prefixes([*noise(8, 0, 10), *noise(8, 1, 12)], noise(4, 2, 12))
+    with pytest.raises(VbenchError, match="the real clips have 12 frames and the generated ones 11; cut them"):
+        score_prefixes(noise(4, 0, 11), noise(4, 1, 12))
 
 
 def test_nothing_is_needed_for_pixels():

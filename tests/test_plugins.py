@@ -172,4 +172,4 @@ def test_help_and_completion_survive_broken_plugins(there, trouble):
     program = "from vbench_ctl.cli import main; main(prog_name='vbench-ctl')"
     done = there.run("python", "-c", program, PYTHONPATH=str(trouble), **asked)
     assert done.returncode == 0
-    assert done.stdout.split() == [f"plain,{name}" for name in ("balls", "cracked", "halfway", "wsprites")]
+    assert {f"plain,{name}" for name in ("balls", "cracked", "halfway", "wsprites")} <= set(done.stdout.split())

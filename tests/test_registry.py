@@ -42,26 +42,34 @@ def test_a_dataset_has_a_card_and_options_of_its_own(name):
 
 
 @pytest.mark.parametrize("name", registry.names("datasets"))
-def test_the_store_of_a_dataset_says_how_it_was_made(name):
+def test_a_dataset_announces_what_it_will_make(name):
     usual, short = prepare.plan(name), prepare.plan(name, limit=1)
     assert usual.folder != short.folder and short.folder.name.partition("@")[0].endswith("-limit1")
-    for split, work in short.recipe.work.items():
-        assert short.clips[split] <= 1 and short.size_bytes[split] > 0
+    assert set(short.clips()) == set(short.splits) <= set(registry.load("datasets", name).SPLITS)
+    assert max(short.clips().values()) == 1 and 0 < short.size_bytes(short.splits) < usual.size_bytes(usual.splits)
+    assert usual.reads_files == bool(usual.files()) == (usual.card["access"] != "generated")
+
+
+MADE = [name for name in registry.names("datasets") if prepare.card(name)["access"] == "generated"]
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_the_store_of_a_dataset_says_how_it_was_made(name):
+    for work in prepare.plan(name, limit=1).recipe().work.values():
         again = pickle.loads(pickle.dumps(list(work)))
         assert repr(again) == repr(list(work)) and " at 0x" not in repr(again)  # the fingerprint is made of this
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in registry.names("datasets") if prepare.card(name)["access"] == "generated"]
-)
+@pytest.mark.parametrize("name", MADE)
 def test_a_generated_dataset_makes_what_it_announced(name):
     plan = prepare.plan(name, limit=2)
-    for split, work in plan.recipe.work.items():
-        found = [clip for shard in work for clip in plan.recipe.clips(shard)]
-        assert len(found) == plan.clips[split] and all(isinstance(clip, Clip) for clip in found)
+    recipe = plan.recipe()
+    for split, work in recipe.work.items():
+        found = [clip for shard in work for clip in recipe.clips(shard)]
+        assert len(found) == plan.clips()[split] and all(isinstance(clip, Clip) for clip in found)
         assert len({clip.id for clip in found}) == len(found)
         assert all(clip.id.startswith(f"{split}/") for clip in found)
-        assert sum(clip.frames.nbytes for clip in found) <= plan.size_bytes[split]
+        assert sum(clip.frames.nbytes for clip in found) <= plan.size_bytes([split])
 
 
 @pytest.mark.parametrize("name", registry.names("metrics"))

@@ -10,10 +10,10 @@ import tiny
 
 from vbench_ctl import pairing, protocols, rows, scoring, sources, store
 from vbench_ctl.errors import UsageError, VbenchError
-from vbench_ctl.intervals import bootstrap_mean
 from vbench_ctl.metrics import mse, psnr
 from vbench_ctl.protocols import Select
 from vbench_ctl.sources import ArraySource, open_source
+from vbench_ctl.statistics.resampling import bootstrap_mean
 
 RNG = np.random.default_rng(7)
 LENGTHS = (8, 9, 10)

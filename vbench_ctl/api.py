@@ -20,6 +20,7 @@ def score(
     device: str = "auto",
     root: str | Path | None = None,
     workers: int = 1,
+    backend: str = "torch",
 ) -> list[Row]:
     """Score generated clips against real ones: arrays or tensors (N, T, H, W, 3) uint8, paths, or clips one by one.
 
@@ -33,17 +34,19 @@ def score(
         metrics,
         model,
         workers=workers,
-        place=Place(str(root) if root else None, device),
+        place=Place(str(root) if root else None, device, backend),
     )
 
 
 class Scores:
     """Scores that are fed batch by batch, as in a training loop, and keep no pixels: update, compute, reset."""
 
-    def __init__(self, metrics: Sequence[str], device: str = "auto", root: str | Path | None = None) -> None:
+    def __init__(
+        self, metrics: Sequence[str], device: str = "auto", root: str | Path | None = None, backend: str = "torch"
+    ) -> None:
         self.metrics = tuple(scoring.metric(token) for token in metrics)
         scoring.check_aggregates(None, self.metrics)
-        self.place = networks.settled(Place(str(root) if root else None, device), self.metrics)
+        self.place = networks.settled(Place(str(root) if root else None, device, backend), self.metrics)
         self.reset()
 
     def reset(self) -> None:
@@ -62,8 +65,8 @@ class Scores:
         else:
             pairs = pairing.pairs(None, reals, fakes, alone=True)
         question = scoring.Question(fakes, reals, None, self.metrics, self.place)
-        for at in range(0, len(pairs), scoring.CHUNK):
-            self._scored += scoring.score_chunk(question, pairs[at : at + scoring.CHUNK])
+        for part in scoring.chunked(pairs):
+            self._scored += scoring.score_chunk(question, scoring.decode_chunk(question, part))
         self._fakes += len(fakes.ids)
         self._reals += len(reals.ids)
 

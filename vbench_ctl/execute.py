@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import platform
+import socket
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Workers = int | Literal["ray"]  # so many processes on this machine, or all of a Ray cluster
 
+ANSWER_SECONDS = 15  # for the machine of RAY_ADDRESS
 RETRIES = 3  # of an item whose Ray worker was lost
 _pickled = b""  # of a worker process: the function it runs
 
@@ -29,21 +31,29 @@ def cpus() -> int:
 
 
 def run(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: Workers = 1, gpu: bool = False
+    function: Callable[[Any], Result],
+    items: Sequence[Item],
+    workers: Workers = 1,
+    gpu: bool = False,
+    prepare: Callable[[Item], Any] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Yield (index, function(item)) as they get done; `function` must be importable when there are several workers.
 
     Each worker gets the function once, so what all items share belongs there: functools.partial(function, shared).
     Work for a GPU is done by one worker here; on a Ray cluster by one worker per GPU, which sees no other.
+    With `prepare` it is function(prepare(item)); this process alone prepares the next item meanwhile, in a thread.
     """
     if not items:
         return
+    if prepare and (workers == "ray" or (workers > 1 and not gpu)):
+        function, prepare = functools.partial(_in_turn, prepare, function), None
     if workers == "ray":
         yield from _run_on_ray(function, items, gpu)
         return
     processes = 1 if gpu else min(workers, len(items))
     if processes <= 1:
-        yield from ((index, function(item)) for index, item in enumerate(items))
+        ready = _ahead(prepare, items) if prepare else iter(items)
+        yield from ((index, function(item)) for index, item in enumerate(ready))
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -63,6 +73,23 @@ def run(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ahead(prepare: Callable[[Item], Any], items: Sequence[Item]) -> Iterator[Any]:
+    """Yield prepare(item) of one item after the other, a thread being at work on the next."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(prepare, items[0])
+        for item in items[1:]:
+            ready = following.result()
+            following = thread.submit(prepare, item)
+            yield ready
+        yield following.result()
+
+
+def _in_turn(prepare: Callable[[Any], Any], function: Callable[[Any], Result], item: Any) -> Result:
+    return function(prepare(item))
 
 
 def _start_worker(parent: int, pickled: bytes) -> None:
@@ -151,15 +178,29 @@ def _cluster() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    _reach(os.environ.get("RAY_ADDRESS", ""))
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, RuntimeError) as error:  # nobody answers; another version of Ray or Python
+    except (ConnectionError, RuntimeError, SystemExit) as error:  # another version of Ray or Python, or no Ray at all
         where = os.environ.get("RAY_ADDRESS", "this machine")
         raise VbenchError(f"no Ray cluster can be used at {where}: {' '.join(str(error).split())}") from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Refuse an address HOST:PORT where nobody answers: Ray itself tries for minutes and then ends this process."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdecimal():  # "", "auto", "local"
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise VbenchError(
+            f"no Ray cluster answers at {address} ({error}); start one with ray start --head, or correct RAY_ADDRESS"
+        ) from error
 
 
 def _actors(ray: Any, function: Callable[[Any], Any], gpu: bool) -> tuple[int, Callable[[], Any]]:

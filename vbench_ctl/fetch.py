@@ -16,6 +16,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -57,16 +58,21 @@ def fetch(
     *,
     timeout: float = TIMEOUT_SECONDS,
     opener: urllib.request.OpenerDirector | None = None,
+    token: str = "",
+    stop: threading.Event | None = None,
 ) -> Path:
-    """Bring the file at `url` to `target` and return that; after a break, the next call takes up where this one ended."""
+    """Bring the file at `url` to `target` and return that; after a break, the next call takes up where this one ended.
+
+    `token` is shown to this server alone; when another thread sets `stop`, what has arrived is kept and Stopped raised.
+    """
     if urlsplit(url).scheme not in ("http", "https"):
         raise VbenchError(f"{_shown(url)}: not an address of http or https; fetch the file by hand")
     with files.explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target):
+        with alone(target):
             if target.is_file() and (sha256 is None or digest(target) == sha256):
                 return target  # by an earlier run, or by the one this one waited for
-            download = _Download(url, target, sha256, size, timeout, opener or _opener())
+            download = _Download(url, target, sha256, size, timeout, opener or _opener(), token, stop)
             _patiently(url, download.attempt)
             os.replace(download.part, target)
             download.origin.unlink(missing_ok=True)
@@ -103,6 +109,36 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class WrongHash(VbenchError):
+    """The file came, but it is not the one that was meant; `found` is the SHA-256 it has."""
+
+    def __init__(self, text: str, found: str) -> None:
+        super().__init__(text)
+        self.found = found
+
+
+class Stopped(Exception):
+    """Somebody set `stop`."""
+
+
+class About(NamedTuple):
+    """What a server says about a file before it is fetched."""
+
+    size: int | None
+    version: str  # ETag or date; empty where it promises nothing
+
+
+def about(url: str) -> About:
+    """Ask a server for the size and version of a file."""
+
+    def attempt() -> About:
+        with _response(url, {"Range": "bytes=0-0"}, TIMEOUT_SECONDS, _opener()) as response:
+            size = _total(response) if response.status == 206 else _length(response)
+            return About(size, _version(response))
+
+    return _patiently(url, attempt)
+
+
 class _Trouble(Exception):
     """What may pass. `cost` is how many attempts it uses up, `wait` what the server asked for, in seconds."""
 
@@ -137,6 +173,8 @@ class _Download(NamedTuple):
     size: int | None
     timeout: float
     opener: urllib.request.OpenerDirector
+    token: str
+    stop: threading.Event | None
 
     @property
     def part(self) -> Path:
@@ -155,20 +193,21 @@ class _Download(NamedTuple):
         self._discard()
         if held:
             raise _Trouble("the parts do not fit together")
-        raise VbenchError(
+        raise WrongHash(
             f"{self.target.name}: SHA-256 {found[:8]}... is not the expected {self.sha256[:8]}...; "
-            f"{_shown(self.url)} has changed or sends another file: fetch it from elsewhere and add it by hand"
+            f"{_shown(self.url)} has changed or sends another file: fetch it from elsewhere and add it by hand",
+            found,
         )
 
     def _resumable(self) -> int:
         """Return how many bytes are there to build upon."""
         held = self.part.stat().st_size if self.part.exists() else 0
-        if held and (self.sha256 or self._version()):  # one of them tells whether the parts fit
+        if held and (self.sha256 or self._known_version()):  # one of them tells whether the parts fit
             return held
         self._discard()
         return 0
 
-    def _version(self) -> str:
+    def _known_version(self) -> str:
         """Return the ETag or date under which this address gave the part."""
         origin = files.read_json(self.origin) if self.origin.exists() else {}
         return origin.get("version", "") if origin.get("url") == _shown(self.url) else ""
@@ -179,18 +218,19 @@ class _Download(NamedTuple):
 
     def _receive(self, held: int) -> None:
         headers = {"Range": f"bytes={held}-"} if held else {}
-        if held and self._version():
-            headers["If-Range"] = self._version()
+        if held and self._known_version():
+            headers["If-Range"] = self._known_version()
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
         with _response(self.url, headers, self.timeout, self.opener) as response:
             if response.status == 416:
-                return self._finish(held, _whole(response))
-            if response.status == 206 and _start(response) != held:
-                self._discard()
-                raise _Trouble("the server sent another part than asked for")
-            if response.status == 200:
+                return self._finish(held, _total(response))
+            if response.status == 206:
+                self._check_part(response, held)
+            else:
                 held = 0
-            length = response.headers.get("Content-Length")
-            total = held + int(length) if length else None
+            length = _length(response)
+            total = None if length is None else held + length
             blocks = _blocks(response, self.timeout)
             first = next(blocks, b"")
             if not held and self.target.suffix not in (".html", ".htm") and _is_page(response, first):
@@ -202,15 +242,23 @@ class _Download(NamedTuple):
                 raise self._wrong_size(total)
             if not held:
                 self._discard()
-                version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-                files.write_json(self.origin, {"url": _shown(self.url), "version": _strong(version)})
+                files.write_json(self.origin, {"url": _shown(self.url), "version": _version(response)})
             self._write(chain([first], blocks), held, total or self.size)
 
+    def _check_part(self, response: Any, held: int) -> None:
+        """Refuse a part that continues something else; not every server heeds If-Range."""
+        known, sent = self._known_version(), _version(response)
+        if _start(response) != held or (known and sent and known != sent):
+            self._discard()
+            raise _Trouble("the server sent another part than asked for")
+
     def _write(self, blocks: Iterable[bytes], held: int, total: int | None) -> None:
-        with _megabytes(self.target.name, held, total) as advance, open(self.part, "ab" if held else "wb") as file:
+        with megabytes(self.target.name, held, total) as advance, open(self.part, "ab" if held else "wb") as file:
             for block in blocks:
                 file.write(block)
                 advance(len(block))
+                if self.stop and self.stop.is_set():
+                    raise Stopped
             arrived = file.tell()
         if total is not None and arrived < total:
             raise _Trouble(f"the connection broke after {arrived} of {total} bytes", _cost(arrived - held))
@@ -305,9 +353,13 @@ def _cost(arrived: int) -> int:
 
 
 def _request(url: str, headers: dict[str, str]) -> urllib.request.Request:
-    request = urllib.request.Request(_shown(url), headers={"User-Agent": f"vbench-ctl/{__version__}", **headers})
-    if login := _login(url):  # a redirection to elsewhere must not take it along
-        request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+    headers = {"User-Agent": f"vbench-ctl/{__version__}", **headers}
+    proof = headers.pop("Authorization", "")
+    if login := _login(url):
+        proof = "Basic " + base64.b64encode(login.encode()).decode()
+    request = urllib.request.Request(_shown(url), headers=headers)
+    if proof:  # a redirection to elsewhere must not take it along
+        request.add_unredirected_header("Authorization", proof)
     return request
 
 
@@ -356,21 +408,33 @@ def _start(response: Any) -> int | None:
     return int(found[1]) if found else None
 
 
-def _whole(response: Any) -> int | None:
-    found = re.match(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
+def _total(response: Any) -> int | None:
+    """Return the size of the whole file that an answer about a part of it tells."""
+    found = re.match(r"bytes [^/]*/(\d+)", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 
 
-def _strong(version: str) -> str:
+def _length(response: Any) -> int | None:
+    length = response.headers.get("Content-Length", "").strip()
+    return int(length) if length.isdecimal() else None
+
+
+def _version(response: Any) -> str:
+    version = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
     return "" if version.startswith("W/") else version  # a weak ETag does not promise the same bytes
 
 
 def _is_page(response: Any, block: bytes) -> bool:
-    return response.headers.get_content_type() == "text/html" or _PAGE.match(block) is not None
+    return response.headers.get_content_type() == "text/html" or looks_like_page(block)
+
+
+def looks_like_page(beginning: bytes) -> bool:
+    """Tell whether a file that begins so is a web page."""
+    return _PAGE.match(beginning) is not None
 
 
 @contextmanager
-def _megabytes(label: str, held: int, total: int | None) -> Iterator[Callable[[int], None]]:
+def megabytes(label: str, held: int, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show progress in whole megabytes; without a known end there is none to show."""
     arrived = held
     shown = progress(label, (total or 0) // _MEGABYTE, "MB", held // _MEGABYTE) if total else nullcontext(None)
@@ -387,7 +451,7 @@ def _megabytes(label: str, held: int, total: int | None) -> Iterator[Callable[[i
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
+def alone(target: Path) -> Iterator[None]:
     """Hold `target` for this process; a second one waits until the first is done."""
     import fcntl
 

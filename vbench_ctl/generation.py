@@ -1,22 +1,35 @@
-"""Generate the clips a protocol asks for with a baseline, into an outputs folder."""
+"""Generate the clips a protocol asks for with a baseline or a trained run, into an outputs folder."""
 
+import csv
+import dataclasses
 import functools
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, pairing, protocols, registry, video
-from vbench_ctl.errors import VbenchError
+from vbench_ctl import __version__, execute, files, pairing, pictures, protocols, registry, video
+from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
 from vbench_ctl.protocols import Case, Protocol
-from vbench_ctl.sources import Source
+from vbench_ctl.sources import Source, StoreSource
 
 FORMAT = "vbench-outputs 1"
-CHUNK = 8  # clips of one work item
+SHOWN = 16  # clips on a sheet
+CHUNK = 8  # clips of one work item, which a trained model makes together
+# What a protocol's control lets a model see: the tracks of every frame; of the last one for "endpoint".
+CONTROL_TRACKS = {
+    "actions": ("actions", "global_action", "local_action", "shift_fg", "shift_bg"),
+    "state": ("state",),
+    "endpoint": ("state", "position"),
+    "audio": ("stft",),
+    "class": ("class",),
+}
 
 
 @dataclass(frozen=True)
@@ -36,65 +49,277 @@ class Task:
         """Return the frames that are given: uint8 (context, H, W, 3)."""
         return self.window(index)[: self.protocol.context]
 
+    def controls(self, index: int) -> dict[str, np.ndarray]:
+        """Return what a model is told about each frame of a case besides pictures: arrays (T, ...) by name."""
+        case, control = self.cases[index], self.protocol.control
+        names = CONTROL_TRACKS.get(control, ())
+        if not names:
+            return {}
+        held = self.real.store.tracks if isinstance(self.real, StoreSource) else []
+        if not set(names) & set(held):
+            raise VbenchError(
+                f"{self.real.name} has none of the tracks {', '.join(names)} that {self.protocol.id} gives a model; "
+                "take the store that prepare makes"
+            )
+        clips = self.real.store  # type: ignore[attr-defined]
+        at, stop = clips.index(case.clip), case.start + (case.length - 1) * case.step + 1
+        found = {name: clips.track(name, at, case.start, stop, case.step) for name in names if name in held}
+        return {name: track[-1:] for name, track in found.items()} if control == "endpoint" else found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One clip that a trained model is to make: what it is given, and the seed of its own randomness.
+
+    `controls` are arrays (T, ...) over all frames of the case, or (1, ...) for an end point; `real` is the whole real
+    window where a model infers the control from it.
+    """
+
+    name: str
+    context: np.ndarray  # uint8 (context, H, W, 3); no frames at all when nothing is given
+    ending: np.ndarray  # uint8 (ending, H, W, 3)
+    predict: int
+    controls: dict[str, np.ndarray]
+    real: np.ndarray | None
+    seed: tuple[int, ...]
+    options: Any  # the leaf's Options, None where it has none
+
+
+@dataclass(frozen=True)
+class Model:
+    """A baseline by name, or a trained run by folder, with the options of its way to generate."""
+
+    name: str
+    run: Path | None = None
+    device: str = "cpu"
+    options: Any = None
+
+    @property
+    def leaf(self) -> ModuleType:
+        return registry.load("baselines", self.name)
+
+    @property
+    def title(self) -> str:
+        return self.run.name if self.run else self.name
+
+    def facts(self) -> dict[str, Any]:
+        """Return what decides the clips besides protocol and seed."""
+        if not self.run:
+            return {}
+        from vbench_ctl import runs
+        from vbench_ctl.fetch import digest
+
+        found = runs.checkpoints(self.run, self.leaf.STAGES[-1])
+        if not found:
+            raise VbenchError(f'{self.run}: not trained yet; run "vbench-ctl train --resume {self.run}"')
+        return {
+            "baseline": self.name,
+            "checkpoint": f"step {max(found)}, sha256 {digest(found[max(found)])[:16]}",
+            "options": dataclasses.asdict(self.options) if self.options else {},
+        }
+
+
+def model(word: str | Path, device: str = "cpu", **options: Any) -> Model:
+    """Resolve a word of the command line: the folder of a run, or the name of a baseline that needs no training."""
+    run = Path(word)
+    if (run / "run.json").is_file():
+        from vbench_ctl import runs
+        from vbench_ctl.processes import chosen_device
+
+        name = runs.open_run(run).baseline
+        leaf = registry.load("baselines", name)
+        chosen = leaf.Options(**options) if hasattr(leaf, "Options") else None
+        return Model(name, run.absolute(), str(chosen_device(device)), chosen)
+    if "/" in str(word) or run.is_dir():
+        raise UsageError(
+            f"{word}: no run there (it has no run.json); train one with vbench-ctl train, or name a baseline"
+        )
+    leaf = registry.load("baselines", str(word))
+    if is_trained(leaf):
+        raise UsageError(
+            f'{word} must be trained first: "vbench-ctl train {word} --data DATASET" makes a run; generate from its folder'
+        )
+    return Model(str(word))
+
+
+def is_trained(leaf: ModuleType) -> bool:
+    """Tell whether a baseline learns from data, so that it generates from a run."""
+    return hasattr(leaf, "STAGES")
+
 
 def generate(
-    baseline: str, protocol: Protocol, real: Source, out: Path, seed: int = 0, workers: execute.Workers = 1
+    model: Model, protocol: Protocol, real: Source, out: Path, seed: int = 0, workers: execute.Workers = 1
 ) -> dict[str, Any]:
     """Write one lossless video per case and sample, and the manifest; what is there already is kept."""
     cases = protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])
-    leaf = registry.load("baselines", baseline)
-    wanted = [(index, sample) for index in range(len(cases)) for sample in range(protocol.samples)]
+    wanted = _wanted(protocol, cases)
     header = {
         "format": FORMAT,
-        "model": baseline,
+        "model": model.title,
         "protocol": protocol.id,
         "seed": seed,
-        "control": leaf.CONTROL,
+        "control": model.leaf.CONTROL,
         "dataset": {key: real.manifest.get(key) for key in ("dataset", "variant", "version")},
+        **model.facts(),
     }
     with files.locked(out):
         _check_same(out, header)
         files.sweep(out)
         files.write_json(out / "manifest.json", header)
-        todo = [pair for pair in wanted if not _path(out, cases[pair[0]], pair[1]).exists()]
+        todo = [each for each in wanted if not (out / each.file).exists()]
         chunks = [todo[at : at + CHUNK] for at in range(0, len(todo), CHUNK)]
-        generate_chunk = functools.partial(_generate_chunk, _Order(baseline, Task(protocol, real, cases), seed, out))
-        with progress(f"generate {baseline}", len(wanted), "clips", len(wanted) - len(todo)) as advance:
-            for index, _ in execute.run(generate_chunk, chunks, workers):
+        generate_chunk = functools.partial(_generate_chunk, _Order(model, Task(protocol, real, cases), seed, out))
+        with progress(f"generate {model.title}", len(wanted), "clips", len(wanted) - len(todo)) as advance:
+            for index, _ in execute.run(generate_chunk, chunks, workers, gpu=model.device.startswith("cuda")):
                 advance(len(chunks[index]))
-        clips = [
-            {"clip": cases[index].clip, "start": cases[index].start, "sample": sample, "file": name}
-            for index, sample in wanted
-            for name in [_path(out, cases[index], sample).relative_to(out).as_posix()]
-        ]
         made = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "with": {"vbench-ctl": __version__}}
-        manifest = {**header, "made": made, "clips": clips}
+        manifest = {**header, "made": made, "clips": [each.entry(cases) for each in wanted]}
         files.write_json(out / "manifest.json", manifest)
     return manifest
 
 
+def count(protocol: Protocol, real: Source) -> int:
+    """Return how many clips a protocol asks for."""
+    return len(_wanted(protocol, protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One clip of an outputs folder: a sample of a case, or just a number where nothing is given."""
+
+    file: str
+    index: int
+    sample: int = 0
+    case: bool = True
+
+    def entry(self, cases: Sequence[Case]) -> dict[str, Any]:
+        if not self.case:
+            return {"clip": None, "start": 0, "sample": self.index, "file": self.file}
+        case = cases[self.index]
+        return {"clip": case.clip, "start": case.start, "sample": self.sample, "file": self.file}
+
+
+def _wanted(protocol: Protocol, cases: Sequence[Case]) -> list[_Wanted]:
+    if protocol.unconditional:
+        return [_Wanted(f"{index:06d}.mkv", index, case=False) for index in range(protocol.answers)]
+    return [
+        _Wanted(f"{case.key}#{sample}.mkv", index, sample)
+        for index, case in enumerate(cases)
+        for sample in range(protocol.answers)
+    ]
+
+
 @dataclass(frozen=True)
 class _Order:
-    """What is asked of a baseline, whichever case and sample."""
+    """What is asked of a model, whichever case and sample."""
 
-    baseline: str
+    model: Model
     task: Task
     seed: int
     out: Path
 
 
-def _generate_chunk(order: _Order, wanted: Sequence[tuple[int, int]]) -> None:
-    leaf = registry.load("baselines", order.baseline)
-    for index, sample in wanted:
-        rng = np.random.default_rng([order.seed, index, sample])
-        frames = leaf.generate(order.task, index, rng)
-        if len(frames) == order.task.protocol.predict:
-            frames = pairing.framed(frames, order.task.window(index), order.task.protocol)
-        video.write(_path(order.out, order.task.cases[index], sample), frames)
+def _generate_chunk(order: _Order, wanted: Sequence[_Wanted]) -> None:
+    for each, frames in zip(wanted, _frames(order, wanted), strict=True):
+        if len(frames) == order.task.protocol.predict and each.case:
+            frames = pairing.framed(frames, order.task.window(each.index), order.task.protocol)
+        video.write(order.out / each.file, frames)
 
 
-def _path(out: Path, case: Case, sample: int) -> Path:
-    return out / f"{case.key}#{sample}.mkv"
+def _frames(order: _Order, wanted: Sequence[_Wanted]) -> list[np.ndarray]:
+    task, model = order.task, order.model
+    if not model.run:
+        rngs = [np.random.default_rng([order.seed, each.index, each.sample]) for each in wanted]
+        cases = [each.index % len(task.cases) for each in wanted]  # where nothing is given there may be more clips
+        return [model.leaf.generate(task, case, rng) for case, rng in zip(cases, rngs, strict=True)]
+    return continuations(model, [_asked(order, each) for each in wanted])
+
+
+def _asked(order: _Order, each: _Wanted) -> Asked:
+    protocol, task = order.task.protocol, order.task
+    seed = (order.seed, each.index, each.sample)
+    if not each.case:
+        nothing = np.zeros((0, *task.window(0).shape[1:]), np.uint8)
+        return Asked(each.file, nothing, nothing, protocol.predict, {}, None, seed, order.model.options)
+    window = task.window(each.index)
+    return Asked(
+        each.file,
+        window[: protocol.context],
+        window[protocol.length - protocol.ending :],
+        protocol.predict,
+        task.controls(each.index),
+        window if protocol.control == "inferred-actions" else None,
+        seed,
+        order.model.options,
+    )
+
+
+def continuations(model: Model, asked: Sequence[Asked]) -> list[np.ndarray]:
+    """Let a trained run make some clips together: each uint8 (predict, H, W, 3)."""
+    assert model.run
+    made = model.leaf.generate(_system(model.run, model.device), asked)
+    for each, frames in zip(asked, made, strict=True):
+        if len(frames) != each.predict or frames.dtype != np.uint8:
+            raise VbenchError(
+                f"{model.title}: {each.name} came out as {frames.dtype} {frames.shape}, expected {each.predict} uint8 frames"
+            )
+    return list(made)
+
+
+@functools.lru_cache(maxsize=1)
+def _system(run: Path, device: str) -> Any:
+    from vbench_ctl import training
+
+    return training.load(run, device=device).system
+
+
+# Besides protocols: what else a model can do, to be looked at
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a way of a model works from; each way uses what it needs."""
+
+    clips: Sequence[tuple[str, np.ndarray]]  # real clips by id, uint8 (T, H, W, 3)
+    driving: np.ndarray | None = None  # a clip whose control is taken over
+    control: dict[str, np.ndarray] = field(default_factory=dict)  # columns of numbers (N,) by name
+    length: int = 16
+    seed: int = 0
+    options: Any = None  # the leaf's Options
+
+
+def ways(leaf: ModuleType) -> dict[str, str]:
+    """Return what a baseline can do besides protocols, each with a sentence about it."""
+    return dict(getattr(leaf, "WAYS", {}))
+
+
+def show(model: Model, way: str, given: Given, out: Path) -> list[Path]:
+    """Write what one way of a trained model makes of what is given: lossless clips and a sheet of them."""
+    if way not in ways(model.leaf):
+        raise unknown(f"way of {model.name}", way, ways(model.leaf))
+    assert model.run
+    made = model.leaf.show(_system(model.run, model.device), way, given)
+    with files.locked(out):
+        files.sweep(out)
+        paths = [out / f"{name}.mkv" for name, _ in made]
+        for path, (_, clip) in zip(paths, made, strict=True):
+            video.write(path, clip)
+        pictures.save(out / "sheet.png", pictures.sheet(made[:SHOWN]))
+        facts = {"model": model.title, "way": way, "seed": given.seed, **model.facts()}
+        files.write_json(out / "manifest.json", {"format": FORMAT, **facts, "files": [path.name for path in paths]})
+    return paths
+
+
+def read_control(path: Path) -> dict[str, np.ndarray]:
+    """Read a control, a CSV file with a column per number and a row per step: float64 (N,) by column."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        columns = {name: np.array([float(row[name]) for row in rows]) for name in (rows[0] if rows else {})}
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{path}: not a CSV file of numbers with a header ({error})") from error
+    if not columns or not all(np.isfinite(values).all() for values in columns.values()):
+        raise UsageError(f"{path}: expected a header, then a row of finite numbers per step")
+    return columns
 
 
 def _check_same(out: Path, header: dict[str, Any]) -> None:

@@ -6,34 +6,54 @@ is never computed twice, an interrupted run goes on, and nothing stale can be me
 
 import hashlib
 import importlib
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vbench_ctl import files, weights
-from vbench_ctl.errors import VbenchError
+from vbench_ctl.errors import UsageError, VbenchError, unknown
 
 VERSION = 1  # of the cache: raised when a network's features change
+SHORTEST_PREFIX = (
+    10  # frames; JunyaoHu/common_metrics_on_video_quality begins its curves there, one frame above I3D's least
+)
+IN_MEMORY = 1 << 28  # bytes; a larger set of features lies on disk while a metric looks at it
 
 
 @dataclass(frozen=True)
 class Features:
-    """Which features: of which network with which weights, per clip or per frame, after which preprocessing."""
+    """Which features: of which network with which weights, of what part of a clip, after which preprocessing."""
 
     network: str  # a module of vbench_ctl.features
     weights: str  # a name of weights.toml
-    per: str = "clip"  # or "frame"
+    per: str = (
+        "clip"  # a row (D,) per clip; "frame": per frame; "prefix": (T - 9, D) per clip, of its first 10, 11... frames
+    )
     loading: tuple[tuple[str, Any], ...] = ()  # arguments of its module's load
     options: tuple[tuple[str, Any], ...] = ()  # arguments of its extractor's features, or a "preset" of its module
 
     @property
     def module(self) -> ModuleType:
         return importlib.import_module(f"vbench_ctl.features.{self.network}")
+
+    def count(self, clip: np.ndarray) -> int:
+        """Return how many rows a clip has."""
+        return len(clip) if self.per == "frame" else 1
+
+
+class Rows(NamedTuple):
+    """Where the features of one clip lie: from `start` to `stop` of a file of the cache."""
+
+    path: Path
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -42,6 +62,12 @@ class Place:
 
     root: str | None = None
     device: str = "cpu"  # or "auto": a GPU if there is one
+    backend: str = "torch"  # or "tf" or "tf:FOLDER": I3D's TensorFlow graph, features/i3d_tf.py
+
+    @property
+    def on_gpu(self) -> bool:
+        """Tell whether the networks run elsewhere than on the processors, as on "cuda", "cuda:1" or "mps"."""
+        return self.device.partition(":")[0] != "cpu"
 
 
 AUTO = Place(device="auto")
@@ -56,6 +82,8 @@ def use(place: Place) -> None:
 
 def settled(place: Place, metrics: Iterable[Any]) -> Place:
     """Set the place for this process, its device chosen: a GPU if there is one and any of the metrics has a network."""
+    if place.backend not in ("torch", "tf") and not place.backend.startswith("tf:"):
+        raise unknown("backend", place.backend, ["torch", "tf", "tf:FOLDER"])
     if place.device == "auto":
         device = "cpu"
         if any(each.features for each in metrics):  # asking takes seconds, which pixel metrics need not spend
@@ -63,14 +91,29 @@ def settled(place: Place, metrics: Iterable[Any]) -> Place:
 
             device = "cuda" if torch.cuda.is_available() else "cpu"
         place = replace(place, device=device)
+    elif place.on_gpu:
+        _check_device(place.device)
     use(place)
     return place
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that this machine or its PyTorch does not have."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise UsageError(f'networks cannot run on "{device}" here ({reason}); use --device cpu or auto') from error
 
 
 def missing(features: Features) -> str:
     """Say why these features cannot be had here; an empty text if they can."""
     try:
-        weights.path(features.weights, _place.root)
+        if _in_tensorflow(features.network, _place) and "eps" in dict(features.loading):
+            return "n/a: the TensorFlow graph has its own eps in the batch norms; score this one without --backend tf"
+        _source(features.network, features.weights, _place)
         return ""
     except VbenchError as error:
         return str(error)
@@ -81,42 +124,111 @@ def identity(features: Features) -> str:
     return f"{features.weights}:{_sha256(features, _place)[:8]}"
 
 
+def remark(features: Features | None) -> str:
+    """Return what a signature must say of where the network runs."""
+    return ",backend-tf" if features and _in_tensorflow(features.network, _place) else ""
+
+
 def extractor(features: Features) -> Any:
     """Return the loaded and tested network."""
     return _extractor(features.network, features.weights, features.loading, _place)
 
 
 def of(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the features, float32 (N, D), of uint8 clips (T, H, W, 3), a row per clip or per frame, from the cache."""
+    """Return the features, float32 (N, D), of uint8 clips (T, H, W, 3), computed or from the cache."""
+    return _kept(features, clips)[1]
+
+
+def where(features: Features, clips: Sequence[np.ndarray]) -> list[Rows]:
+    """Compute the features of uint8 clips (T, H, W, 3), unless the cache has them; return where those of each lie."""
+    path, _ = _kept(features, clips)
+    ends = np.cumsum([features.count(clip) for clip in clips])
+    return [Rows(path, int(end) - features.count(clip), int(end)) for end, clip in zip(ends, clips, strict=True)]
+
+
+def gathered(parts: Sequence[Rows]) -> np.ndarray:
+    """Read the features of many clips into one float32 array (N, ...), which lies on disk where it is large."""
+    shape = _there(parts[0].path).shape[1:]
+    out = _empty((sum(part.stop - part.start for part in parts), *shape))
+    at = 0
+    for path, group in groupby(parts, key=lambda part: part.path):
+        whole = _there(path)
+        if whole.shape[1:] != shape:
+            raise VbenchError(
+                f"the features of some clips are {shape} and those of others {whole.shape[1:]}; "
+                "where prefixes are compared all clips of a set need one length, so cut them alike"
+            )
+        for _, start, stop in group:
+            out[at : at + stop - start] = whole[start:stop]
+            at += stop - start
+    return out
+
+
+def _there(path: Path) -> np.ndarray:
+    found = _read(path)
+    if found is None:
+        raise VbenchError(f"{path}: removed or damaged while it was needed; run the same command again")
+    return found
+
+
+def _empty(shape: tuple[int, ...]) -> np.ndarray:
+    if 4 * int(np.prod(shape)) <= IN_MEMORY:
+        return np.empty(shape, np.float32)
+    folder = files.home(_place.root) / "cache"
+    with tempfile.TemporaryFile(dir=folder) as file:  # it has no name, and goes with the array
+        return np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def _kept(features: Features, clips: Sequence[np.ndarray]) -> tuple[Path, np.ndarray]:
     path = _cache_path(features, clips)
-    if path.exists():
-        try:
-            return np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):  # damaged: made anew
-            path.unlink()
-    rows = _compute(features, clips)
-    with files.atomic(path) as part, open(part, "wb") as file:
-        np.save(file, rows)
-    return rows
+    found = _read(path)
+    if found is None or len(found) != sum(map(features.count, clips)):
+        found = _compute(features, clips).astype(np.float32, copy=False)
+        with files.atomic(path) as part, open(part, "wb") as file:
+            np.save(file, found)
+    return path, found
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """Return an array of the cache; None where there is none, or none that can be used."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if isinstance(found, np.ndarray) and found.dtype == np.float32 and found.ndim > 1 else None
 
 
 def _compute(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
+    if features.per == "prefix":
+        return _of_prefixes(replace(features, per="clip"), clips)
     network, options = extractor(features), dict(features.options)
     if "preset" in options:
         options = features.module.PRESETS[options["preset"]]
     if features.per == "frame":
         return np.concatenate([network.features(clip, **options) for clip in clips])
     # Clips of one shape go together; a set may hold several lengths.
-    rows: list[Any] = [None] * len(clips)
+    found: list[Any] = [None] * len(clips)
     for shape in dict.fromkeys(clip.shape for clip in clips):
         alike = [at for at, clip in enumerate(clips) if clip.shape == shape]
         for at, row in zip(alike, network.features(np.stack([clips[at] for at in alike]), **options), strict=True):
-            rows[at] = row
-    return np.stack(rows)
+            found[at] = row
+    return np.stack(found)
+
+
+def _of_prefixes(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the features of the first 10, 11, ... frames of each clip, (N, lengths, D): the network runs for each."""
+    shortest, longest = (bound(map(len, clips)) for bound in (min, max))
+    if shortest < SHORTEST_PREFIX or shortest != longest:
+        raise VbenchError(
+            f"the clips have {shortest} to {longest} frames, and prefixes need clips of one length of "
+            f"{SHORTEST_PREFIX} frames or more; cut them alike or score longer ones"
+        )
+    lengths = range(SHORTEST_PREFIX, longest + 1)
+    return np.stack([of(features, [clip[:length] for clip in clips]) for length in lengths], axis=1)
 
 
 def _cache_path(features: Features, clips: Sequence[np.ndarray]) -> Path:
-    digest = hashlib.sha256(f"{VERSION} {features} {_sha256(features, _place)}".encode())
+    digest = hashlib.sha256(f"{VERSION} {features} {_sha256(features, _place)}{remark(features)}".encode())
     for clip in clips:
         digest.update(f"\0{clip.shape}\0".encode())
         digest.update(np.ascontiguousarray(clip).data)
@@ -127,7 +239,10 @@ def _cache_path(features: Features, clips: Sequence[np.ndarray]) -> Path:
 @lru_cache(maxsize=8)
 def _extractor(network: str, name: str, loading: tuple[tuple[str, Any], ...], place: Place) -> Any:
     module = importlib.import_module(f"vbench_ctl.features.{network}")
-    loaded = module.load(_tensors(name, place), place.device, **dict(loading))
+    if _in_tensorflow(network, place):
+        loaded = importlib.import_module("vbench_ctl.features.i3d_tf").load(_source(network, name, place))
+    else:
+        loaded = module.load(_tensors(network, name, place), place.device, **dict(loading))
     if "eps" not in dict(loading):  # the known values are those of the network as it was trained
         module.self_test(loaded)
     return loaded
@@ -136,11 +251,29 @@ def _extractor(network: str, name: str, loading: tuple[tuple[str, Any], ...], pl
 @cache
 def _sha256(features: Features, place: Place) -> str:
     """Digest the tensors under our names, so that the same weights from another file are the same."""
-    names = dict(features.loading).keys() & {"net"}
-    state = features.module.convert(_tensors(features.weights, place), *(dict(features.loading)[n] for n in names))
+    names = dict(features.loading).keys() & {"net", "head"}
+    tensors = _tensors(features.network, features.weights, place)
+    state = features.module.convert(tensors, *(dict(features.loading)[n] for n in names))
     return weights.tensors_sha256({name: tensor.numpy() for name, tensor in state.items()})
 
 
 @lru_cache(maxsize=2)
-def _tensors(name: str, place: Place) -> dict[str, np.ndarray]:
-    return weights.read(weights.path(name, place.root))
+def _tensors(network: str, name: str, place: Place) -> dict[str, np.ndarray]:
+    return weights.read(_source(network, name, place))
+
+
+def _source(network: str, name: str, place: Place) -> Path:
+    """Return the file of weights, or the folder of the graph that has them."""
+    if _in_tensorflow(network, place):
+        return importlib.import_module("vbench_ctl.features.i3d_tf").folder(place.backend)
+    return _file(name, files.home(place.root))
+
+
+def _in_tensorflow(network: str, place: Place) -> bool:
+    return network == "i3d" and place.backend != "torch"
+
+
+@cache
+def _file(name: str, root: Path) -> Path:
+    """Return a file of weights, compared with its hash once per process; what is missing is looked for again."""
+    return weights.path(name, root)

@@ -23,6 +23,7 @@ class Pair:
     fakes: tuple[str, ...]
     case: Case | None = None
     counts_as_real: bool = True  # the window belongs to the real set
+    run: int = 0  # which of the protocol's runs the samples belong to
 
 
 def pairs(protocol: Protocol | None, real: Source, fake: Source, alone: bool) -> list[Pair]:
@@ -50,7 +51,7 @@ def pair_by_protocol(protocol: Protocol, real: Source, fake: Source) -> list[Pai
     """Pair each case of a protocol with its samples in an outputs folder.
 
     Clips are named "<clip id>@<start>#<sample>"; "#0" may be left out where there is one sample per case, and
-    "@<start>" where there is one window per clip.
+    "@<start>" where there is one window per clip. The samples of the second run are numbered on from the first's.
     """
     if protocol.unconditional:
         return _unconditional(protocol, fake)
@@ -61,18 +62,20 @@ def pair_by_protocol(protocol: Protocol, real: Source, fake: Source) -> list[Pai
     for case in cases:
         stems = [case.key] + ([case.clip] if windows[case.clip] == 1 else [])
         found = []
-        for sample in range(protocol.samples):
-            names = [f"{stem}#{sample}" for stem in stems] + (stems if protocol.samples == 1 else [])
+        for sample in range(protocol.answers):
+            names = [f"{stem}#{sample}" for stem in stems] + (stems if protocol.answers == 1 else [])
             name = next((name for name in names if name in held and name not in used), None)
             if name is None:
                 missing.append(names[0])
             else:
                 found.append(name)
         used.update(found)
-        pairs.append(Pair(case.clip, tuple(found), case, counts_as_real=protocol.reals is None))
+        for run in range(protocol.runs):
+            part = tuple(found[run * protocol.samples : (run + 1) * protocol.samples])
+            pairs.append(Pair(case.clip, part, case, protocol.reals is None and not run, run))
     if missing:
         raise VbenchError(
-            f"{fake.name}: {len(missing)} of the {len(cases) * protocol.samples} clips that {protocol.id} asks for are "
+            f"{fake.name}: {len(missing)} of the {len(cases) * protocol.answers} clips that {protocol.id} asks for are "
             f'missing, the first is "{missing[0]}"'
         )
     if held - used:
@@ -85,9 +88,9 @@ def pair_by_protocol(protocol: Protocol, real: Source, fake: Source) -> list[Pai
 
 def _unconditional(protocol: Protocol, fake: Source) -> list[Pair]:
     """Take any clips, as many as the protocol asks for."""
-    if len(fake.ids) != protocol.generated:
-        raise VbenchError(f"{fake.name}: {len(fake.ids)} clips, {protocol.id} asks for {protocol.generated}")
-    return [Pair(None, (name,)) for name in fake.ids]
+    if len(fake.ids) != protocol.answers:
+        raise VbenchError(f"{fake.name}: {len(fake.ids)} clips, {protocol.id} asks for {protocol.answers}")
+    return [Pair(None, (name,), run=index // protocol.generated) for index, name in enumerate(fake.ids)]
 
 
 def _complain_about_strays(real: set[str], fake: set[str], real_name: str, fake_name: str) -> None:
@@ -149,6 +152,13 @@ def square(frames: np.ndarray, place: float) -> np.ndarray:
     side = min(height, width)
     top, left = round((height - side) * place), round((width - side) * place)
     return frames[:, top : top + side, left : left + side]
+
+
+def scaled(frames: np.ndarray, side: int) -> np.ndarray:
+    """Cut the middle square of uint8 frames (T, H, W, 3) and scale it to `side`: bilinear, without antialiasing."""
+    from vbench_ctl.resize import pictures  # brings PyTorch, which few protocols need here
+
+    return pictures(square(frames, 0.5), (side, side), "torch_half_pixel")
 
 
 # Whole clips

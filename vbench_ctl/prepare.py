@@ -4,22 +4,95 @@ import dataclasses
 import shutil
 import tomllib
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from vbench_ctl import __path__ as package_path
-from vbench_ctl import execute, files, registry, store
+from vbench_ctl import acquire, execute, files, pictures, registry, store
+from vbench_ctl.archives import Archive
 from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.progress import progress
+
+SHOWN = 8  # clips on a contact sheet
 
 
-class Plan(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Plan:
     """What `prepare` is about to do."""
 
-    folder: Path
-    recipe: store.Recipe
-    clips: dict[str, int]  # expected per split
-    size_bytes: dict[str, int]
+    name: str
+    options: Any  # the leaf's Options
+    splits: tuple[str, ...]
+    root: Path | None
+    limit: int | None
+    encoding: str | None
+    given: tuple[Path, ...]  # files and folders the user has
+
+    @property
+    def leaf(self) -> ModuleType:
+        return registry.load("datasets", self.name)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        return card(self.name, self.leaf)
+
+    @property
+    def variant(self) -> str:
+        return self.leaf.variant(self.options) + (f"-limit{self.limit}" if self.limit is not None else "")
+
+    @property
+    def folder(self) -> Path:
+        return store.store_path(self.name, self.variant, self.leaf.VERSION, self.root)
+
+    @property
+    def reads_files(self) -> bool:
+        """Tell whether the dataset is read from files, not made from a seed."""
+        return "file" in self.card
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Return the splits that the store does not have yet."""
+        return store.missing(self.folder, self.splits)
+
+    def clips(self) -> dict[str, int]:
+        """Return how many clips each split is expected to have."""
+        return {split: self._estimate(split)[0] for split in self.splits}
+
+    def size_bytes(self, splits: Sequence[str]) -> int:
+        """Return how much these splits take on disk."""
+        return sum(self._estimate(split)[1] for split in splits)
+
+    def _estimate(self, split: str) -> tuple[int, int]:
+        clips, size = self.leaf.estimate(split, self.options, self.limit)
+        return clips, size
+
+    def files(self) -> list[acquire.Item]:
+        """Return the files the dataset is read from, and where they are."""
+        if not self.reads_files:
+            return []
+        return acquire.plan(self.name, self.card, self.splits, self.root, self.given, dataclasses.asdict(self.options))
+
+    def recipe(self, archive: Archive | None = None, accepted: str = "") -> store.Recipe:
+        """Return what the store is made of; a dataset that is read from files needs its archive."""
+        sources = (
+            [{key: each.get(key) for key in ("name", "size", "sha256")} for each in archive.sources] if archive else []
+        )
+        where = [archive] if archive else []
+        facts = {"options": dataclasses.asdict(self.options), **self.leaf.facts(self.options)}
+        return store.Recipe(
+            dataset=self.name,
+            variant=self.variant,
+            version=self.leaf.VERSION,
+            work={split: self.leaf.shards(split, self.options, self.limit, *where) for split in self.splits},
+            clips=self.leaf.clips,
+            facts={**facts, "sources": sources} if archive else facts,
+            card={**self.card, "obtained": [*archive.sources], "licence_accepted": accepted} if archive else self.card,
+            encoding=self.encoding,
+        )
 
 
 def plan(
@@ -28,55 +101,110 @@ def plan(
     splits: Sequence[str] = (),
     limit: int | None = None,
     encoding: str | None = None,
+    given: Sequence[str | Path] = (),
     **options: Any,
 ) -> Plan:
-    """Resolve a dataset's name and options to the store that `make` would write."""
+    """Resolve a dataset's name and options to the store that `make` would write; `given` are files a user has."""
     leaf = registry.load("datasets", name)
-    for split in splits:
-        if split not in leaf.SPLITS:
-            raise unknown(f"split of {name}", split, leaf.SPLITS)
-    chosen = [split for split in leaf.SPLITS if split in splits or not splits]
     settings = leaf.Options(**options)
-    variant = leaf.variant(settings) + (f"-limit{limit}" if limit is not None else "")
-    recipe = store.Recipe(
-        dataset=name,
-        variant=variant,
-        version=leaf.VERSION,
-        work={split: leaf.shards(split, settings, limit) for split in chosen},
-        clips=leaf.clips,
-        facts={"options": dataclasses.asdict(settings), **leaf.facts(settings)},
-        card=card(name, leaf),
-        encoding=encoding,
-    )
-    estimates = {split: leaf.estimate(split, settings, limit) for split in chosen}
-    return Plan(
-        store.store_path(name, variant, leaf.VERSION, root),
-        recipe,
-        {split: clips for split, (clips, _) in estimates.items()},
-        {split: size for split, (_, size) in estimates.items()},
-    )
+    there = leaf.splits(settings) if hasattr(leaf, "splits") else tuple(leaf.SPLITS)
+    for split in splits:
+        if split not in there:
+            raise unknown(f"split of {name} {leaf.variant(settings)}", split, there)
+    chosen = tuple(split for split in there if split in splits or not splits)
+    paths = tuple(Path(path).expanduser() for path in given)
+    for path in paths:
+        if not path.exists():
+            raise VbenchError(f"{path}: not there; give a file or folder that is")
+    return Plan(name, settings, chosen, Path(root) if root else None, limit, encoding, paths)
 
 
-def make(plan: Plan, workers: execute.Workers = 1) -> dict[str, Any]:
-    """Write the planned store and return its manifest."""
+def make(
+    plan: Plan,
+    workers: execute.Workers = 1,
+    strict: bool = False,
+    accepted: bool = False,
+    **download: Any,
+) -> dict[str, Any]:
+    """Write the planned store and return its manifest; `accepted` says that the user agreed to the licence."""
     with files.explained(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
-    todo = missing(plan.folder, plan.recipe)
+    if plan.reads_files and store.is_whole(plan.folder, plan.splits) and not plan.given:
+        return store.read_manifest(plan.folder)  # also where the archives are gone
+    todo = plan.missing
+    _check_space(plan, todo)
+    archive = None
+    if plan.reads_files:
+        options = dataclasses.asdict(plan.options)
+        archive = acquire.fetch(plan.name, plan.card, plan.splits, plan.root, plan.given, options=options, **download)
+    at = datetime.now(UTC).isoformat(timespec="seconds") if accepted else ""
+    manifest = store.build(plan.folder, plan.recipe(archive, at), workers, strict)
+    for split in todo:
+        draw(plan.folder, split)
+    return manifest
+
+
+def _check_space(plan: Plan, todo: Sequence[str]) -> None:
     made = sum(path.stat().st_size for split in todo for path in plan.folder.glob(f"{split}-*.h5"))
-    needed = sum(plan.size_bytes[split] for split in todo) - made
+    needed = plan.size_bytes(todo) - made
     free = shutil.disk_usage(plan.folder).free
     if needed > free:
         raise VbenchError(
             f"{plan.folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free; "
             "free some space, choose another --root, or take fewer clips (--limit, --split)"
         )
-    return store.build(plan.folder, plan.recipe, workers)
 
 
-def missing(folder: Path, recipe: store.Recipe) -> list[str]:
-    """Return the splits of a recipe that its store does not have yet."""
-    made = store.read_manifest(folder)["splits"] if store.is_store(folder) else {}
-    return [split for split in recipe.work if split not in made]
+def draw(folder: Path, split: str) -> Path:
+    """Draw a contact sheet of a split, on which a person sees whether colours, orientation and crops are right."""
+    clips = store.Store(folder, split)
+    picks = np.unique(np.linspace(0, max(0, len(clips) - 1), SHOWN).round().astype(int))[: len(clips)]
+    path = folder / f"{split}.png"
+    if len(picks):
+        pictures.save(path, pictures.sheet([(clips.ids[at], clips.frames(at)) for at in picks]))
+    return path
+
+
+class Check(NamedTuple):
+    """One thing that `verify` looked at."""
+
+    split: str
+    what: str
+    expected: str
+    found: str
+
+    @property
+    def good(self) -> bool:
+        return self.expected in (self.found, "unknown")
+
+
+def verify(plan: Plan, workers: execute.Workers = 1) -> list[Check]:
+    """Recount and rehash a store from what is on disk, and compare its splits with the published sizes."""
+    manifest = store.read_manifest(plan.folder)
+    published = plan.leaf.expected(plan.options) if plan.limit is None and hasattr(plan.leaf, "expected") else {}
+    checks = []
+    for split in plan.splits:
+        if split not in manifest["splits"]:
+            raise VbenchError(f"{plan.folder}: it has no split {split} yet; run prepare without --verify first")
+        made = manifest["splits"][split]
+        shards = [plan.folder / name for name in made["shards"]]
+        found: list[Any] = [None] * len(shards)
+        with progress(f"verify {split}", len(shards), "shards") as advance:
+            for index, digests in execute.run(store.digests, shards, workers):
+                found[index] = digests
+                advance(1)
+        checks += [
+            Check(split, "clips", str(made["clips"]), str(sum(len(pixels) for pixels, _ in found))),
+            Check(
+                split,
+                "published clips",
+                str(published.get(split, "unknown")),
+                str(made["clips"] + len(made["dropped"])),
+            ),
+            Check(split, "content_sha256", made["content_sha256"], store.chain(pixels for pixels, _ in found)),
+            Check(split, "tracks_sha256", made["tracks_sha256"], store.chain(tracks for _, tracks in found)),
+        ]
+    return checks
 
 
 def card(name: str, leaf: ModuleType | None = None) -> dict[str, Any]:

@@ -1,9 +1,18 @@
-"""Progress of long work on stderr: a bar in a terminal, a line now and then elsewhere."""
+"""Progress of long work on stderr: bars in a terminal, one below the other, a line now and then elsewhere.
 
+Several threads may show theirs at once.
+"""
+
+import atexit
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _EVERY_SECONDS = 10
 
@@ -12,7 +21,7 @@ _EVERY_SECONDS = 10
 def progress(label: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Yield a function that is told how many more units are done."""
     if sys.stderr.isatty():
-        with _bar(label, total, unit, done) as advance_bar:
+        with _screen.bar(label, total, unit, done) as advance_bar:
             yield advance_bar
         return
     start = said = time.monotonic()
@@ -25,13 +34,49 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Iterator[Calla
         if now - said >= _EVERY_SECONDS:
             said = now
             rate = (done - first) / (now - start)
-            print(f"{label}: {done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr)
+            line = f"{label}: {done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s left\n"
+            sys.stderr.write(line)  # in one piece, which print does not promise
 
     yield advance
 
 
-@contextmanager
-def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Callable[[int], None]]:
+class _Screen:
+    """The bars of all threads: a terminal bears only one display that rewrites itself."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.display: Progress | None = None
+        self.users = 0
+
+    @contextmanager
+    def bar(self, label: str, total: int, unit: str, done: int) -> Iterator[Callable[[int], None]]:
+        with self.lock:
+            display = self.display
+            if display is None:
+                self.display = display = _display()
+                display.start()
+            self.users += 1
+        task = display.add_task(label, total=total, completed=done, unit=unit)
+        try:
+            yield lambda count: display.advance(task, count)
+        finally:
+            with self.lock:
+                self.users -= 1
+                if not self.users:
+                    self.display = None
+                    display.stop()
+
+    def close(self) -> None:
+        """Give the cursor back when the program ends while a thread is still at work."""
+        if self.display:
+            self.display.stop()
+
+
+_screen = _Screen()
+atexit.register(_screen.close)
+
+
+def _display() -> "Progress":
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -46,11 +91,9 @@ def _bar(label: str, total: int, unit: str, done: int) -> Iterator[Callable[[int
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn("{task.fields[unit]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, completed=done)
-        yield lambda count: bar.advance(task, count)
+    return Progress(*columns, console=Console(stderr=True))

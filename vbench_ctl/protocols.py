@@ -91,7 +91,7 @@ class Protocol:
     control: str = "none"  # what a model is told besides frames
     reals: Select | None = None  # the real set, where it is not the cases themselves
     real_offset: int = 0  # generated frame t is compared with real frame t + real_offset
-    generated: int = 0  # unconditional: how many clips are generated in all
+    generated: int = 0  # unconditional: how many clips are generated
     samples: int = 1  # per case
     runs: int = 1  # everything is generated so many times; a score is the mean and deviation over runs
     scored: str = "all"  # "all", "predicted", a range "0:16" or single frames "15,29,44"
@@ -100,7 +100,7 @@ class Protocol:
     metric_samples: Mapping[str, int] = field(default_factory=dict, hash=False)
     metric_batches: Mapping[str, str] = field(default_factory=dict, hash=False)  # only whole ones count: "16 clips"
     groups_of: int = 0  # set metrics: one value per so many consecutive clips, then mean and deviation
-    resize: int = 0  # clips are centre-cropped and scaled to this side before scoring
+    resize: int = 0  # clips are cut to their middle square and scaled to this side before scoring
     quirks: tuple[str, ...] = ()
     lossy: bool = False  # JPEG or mp4 clips may be scored
     note: str = ""
@@ -113,6 +113,11 @@ class Protocol:
     @property
     def unconditional(self) -> bool:
         return self.context + self.ending == 0
+
+    @property
+    def answers(self) -> int:
+        """How many generated clips answer a case in all runs; where nothing is given, how many there are."""
+        return (self.generated if self.unconditional else self.samples) * self.runs
 
     def frames_of(self, metric: str) -> tuple[int, ...]:
         """Return the frames of a generated case that a metric sees; real frames are `real_offset` later."""
@@ -345,7 +350,7 @@ def real_cases(protocol: Protocol, clips: Sequence[tuple[str, int]]) -> list[Cas
 def output_keys(protocol: Protocol, resolved: Sequence[Case]) -> list[str]:
     """Return the names under which an outputs folder holds what was generated."""
     if protocol.unconditional:
-        return [f"{index:05d}" for index in range(protocol.generated)]
+        return [f"{index:05d}" for index in range(protocol.answers)]
     return [case.key for case in resolved]
 
 
@@ -494,14 +499,14 @@ def card(protocol: Protocol) -> list[tuple[str, str]]:
         ("clips", "undefined: this id only holds published numbers" if p.select is None else _sentence(p.select)),
         ("real set", _sentence(p.reals) if p.reals else ""),
         ("clips x samples", _amount(p)),
-        ("runs", f"{p.runs}, mean and deviation" if p.runs > 1 else ""),
+        ("runs", _runs(p) if p.runs > 1 else ""),
         ("scored frames", _frames(p, p.scored)),
         ("paired metrics", "best sample of each case" if p.aggregate == "best" else ""),
         ("metrics", ", ".join(p.metrics)),
         *(("  " + metric, differs) for metric in p.metrics if (differs := _differences(p, metric))),
         ("real frames", f"{p.real_offset:+d} against the generated ones" if p.real_offset else ""),
         ("set metrics", f"per group of {p.groups_of} clips, mean and deviation" if p.groups_of else ""),
-        ("resized to", f"{p.resize}x{p.resize} before scoring" if p.resize else ""),
+        ("resized to", f"{p.resize}x{p.resize} before scoring: the middle square, bilinear" if p.resize else ""),
         ("lossy clips", "may be scored" if p.lossy else "are refused"),
         *((f"quirk {name}", meanings[name]) for name in p.quirks),
         ("note", p.note),
@@ -536,6 +541,11 @@ def _amount(p: Protocol) -> str:
     per_clip = 0 if s.window == "every" else s.windows * max(s.crops, 1) * s.passes
     cases = s.cases or s.clips * per_clip
     return f"{cases or 'all'} x {p.samples}"
+
+
+def _runs(p: Protocol) -> str:
+    clips = "all clips" if p.unconditional else "the samples of a case"
+    return f"{p.runs}, each takes the next {p.answers // p.runs} of {clips}; mean and deviation over runs"
 
 
 def _sentence(s: Select) -> str:

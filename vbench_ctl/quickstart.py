@@ -21,10 +21,12 @@ def run(folder: Path, workers: int = 1, say: Callable[[str], None] = print) -> l
         )
 
     real = pairing.find_real(protocol, folder)
-    names = registry.names("baselines")
+    names = [
+        name for name in registry.names("baselines") if not generation.is_trained(registry.load("baselines", name))
+    ]
     say(f"2/4  {protocol.id}: continue {len(real.ids)} clips with {', '.join(names)}")
     for name in names:
-        generation.generate(name, protocol, real, folder / "outputs" / name, workers=workers)
+        generation.generate(generation.model(name), protocol, real, folder / "outputs" / name, workers=workers)
 
     say("3/4  scores")
     outputs = {name: sources.open_source(folder / "outputs" / name) for name in names}

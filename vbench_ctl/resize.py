@@ -31,6 +31,15 @@ def resize(frames: Tensor, size: tuple[int, int], mode: str, aspect: str = "stre
     return frames
 
 
+def pictures(clip: np.ndarray, size: tuple[int, int], mode: str, aspect: str = "stretch") -> np.ndarray:
+    """Resize uint8 pictures (T, H, W, 3) to `size` = (height, width), rounded to the nearest level."""
+    if clip.shape[1:3] == size:
+        return clip
+    planes = torch.from_numpy(np.ascontiguousarray(clip.transpose(0, 3, 1, 2))).float()
+    levels = resize(planes, size, mode, aspect).round_().clamp_(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(levels.numpy().transpose(0, 2, 3, 1))
+
+
 def matrix(mode: str, before: int, after: int) -> np.ndarray:
     """Return the float64 matrix (after, before) that resizes one axis."""
     if mode not in MODES:

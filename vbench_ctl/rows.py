@@ -1,7 +1,9 @@
 """Row: one score with everything that says how it was made."""
 
 import dataclasses
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ class Row:
     dataset: str = ""
     note: str = ""
     floor: float | None = None  # a set metric of one half of the real clips against the other
-    per_frame: list[float] = field(default_factory=list)  # the mean at each scored frame
+    per_frame: list[float] = field(default_factory=list)  # the mean at each scored frame; of "fvd-prefix" FVD up to it
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -62,11 +64,28 @@ def difference(a: str, b: str) -> str:
 
 
 def save(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as JSON, replacing earlier rows of the same model, protocol and signature."""
+    """Write rows as JSON, replacing earlier rows of the same model, protocol and signature; processes take turns."""
     rows = list(rows)
     fresh = {_identity(row) for row in rows}
-    kept = [row for row in load(path) if _identity(row) not in fresh] if path.exists() else []
-    files.write_json(path, [row.to_json() for row in (*kept, *rows)])
+    with _turn(path):
+        kept = [row for row in load(path) if _identity(row) not in fresh] if path.exists() else []
+        files.write_json(path, [row.to_json() for row in (*kept, *rows)])
+
+
+@contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """Wait until no other process changes the files beside `path`; the folder is the lock, so none is left behind."""
+    import fcntl
+
+    with files.explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # some network file systems lock no folders
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
 
 def load(path: Path) -> list[Row]:

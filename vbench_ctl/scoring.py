@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 
 from vbench_ctl import __version__, execute, files, networks, pairing, registry, rows, store
+from vbench_ctl.doubts import Look, doubts, look
 from vbench_ctl.errors import UsageError, VbenchError, unknown
-from vbench_ctl.intervals import bootstrap_mean
 from vbench_ctl.networks import AUTO, Features, Place
 from vbench_ctl.pairing import Pair
 from vbench_ctl.progress import progress
 from vbench_ctl.protocols import Protocol
 from vbench_ctl.rows import Row, signature
 from vbench_ctl.sources import Source, StoreSource
-from vbench_ctl.statistics import check_features
+from vbench_ctl.statistics import check_rows
+from vbench_ctl.statistics.resampling import Estimate, bootstrap_mean
 
-CHUNK = 8  # cases of one work item
+CHUNK = 8  # clips of one work item, or the samples of one case
 
 
 # Metrics by token: "ssim", "ssim-glass" for a named variant, "ssim@best" for the best sample of each case
@@ -147,6 +148,8 @@ def score(
     """Score generated clips against real ones in one pass and return a row per metric, in the order asked for."""
     chosen = tuple(metric(token) for token in dict.fromkeys(metrics or default_metrics(protocol)))
     place = networks.settled(place, chosen)
+    if workers == "ray" and place.on_gpu:
+        place = replace(place, device=place.device.partition(":")[0])  # each worker sees one GPU and no other
     lacking = {each: networks.missing(each.features) for each in chosen if each.features}
     able = tuple(each for each in chosen if not lacking.get(each))
     lossy = _check_lossy(protocol, fake, real, allow_lossy)
@@ -154,11 +157,12 @@ def score(
         _check_protocol(protocol, fake)
     check_aggregates(protocol, able)
     pairs = pairing.pairs(protocol, real, fake, alone=not any(each.needs_pair for each in able))
-    chunks = [pairs[at : at + CHUNK] for at in range(0, len(pairs), CHUNK)]
+    chunks = chunked(pairs)
     results: list[Any] = [None] * len(chunks)
-    asked = functools.partial(score_chunk, Question(fake, real, protocol, able, place))
+    question = Question(fake, real, protocol, able, place)
+    decode, answer = (functools.partial(step, question) for step in (decode_chunk, score_chunk))
     with progress("score", len(pairs), "clips") as advance:
-        for index, result in execute.run(asked, chunks, workers, gpu=place.device == "cuda"):
+        for index, result in execute.run(answer, chunks, workers, place.on_gpu, decode):
             results[index] = result
             advance(len(chunks[index]))
     scored = [clip for result in results for clip in result]
@@ -210,16 +214,12 @@ def real_sha256(real: Source, scored: "list[_Scored]") -> str:
 
 
 def _check_protocol(protocol: Protocol, fake: Source) -> None:
-    """Refuse outputs of another protocol, and protocols whose rules this version does not carry out."""
+    """Refuse outputs of another protocol."""
     made_for = fake.manifest.get("protocol")
     if made_for not in (None, protocol.id):
         raise VbenchError(
             f"{fake.name} was made for {made_for}, not for {protocol.id}; score it with --protocol {made_for}"
         )
-    rules = {"several runs": protocol.runs > 1, "resizing": protocol.resize}
-    beyond = [rule for rule, wanted in rules.items() if wanted]
-    if beyond:
-        raise VbenchError(f"{protocol.id} asks for {' and '.join(beyond)}, which this version cannot score yet")
 
 
 def check_aggregates(protocol: Protocol | None, metrics: Sequence[Metric]) -> None:
@@ -266,40 +266,59 @@ class Question:
         return [t + offset for t in self.frames_of(each, length)]
 
 
+Clips = tuple[Pair, np.ndarray | None, list[np.ndarray]]  # of one pair: the real window and the samples
+
+
 @dataclass
 class _Scored:
-    """What is kept of one pair: values and features, no pixels."""
+    """What is kept of one pair: values and where its features lie, no pixels."""
 
     pair: Pair
     frames: int
     sha256: bytes
     real_sha256: bytes
+    fake_look: Look | None
+    real_look: Look | None
     values: dict[str, list[np.ndarray]]  # base token -> values (T,) of each sample, or of all samples together
-    fake_rows: dict[str, np.ndarray]  # token -> features (samples * rows, D)
-    real_rows: dict[str, np.ndarray]  # token -> features (rows, D)
+    fake_rows: dict[str, list[networks.Rows]]  # token -> features of each sample
+    real_rows: dict[str, list[networks.Rows]]  # token -> features of the window, if it is of the real set
 
 
-def score_chunk(question: Question, pairs: Sequence[Pair]) -> list[_Scored]:
-    """Decode each clip of some pairs once, and run each network once on it."""
+def chunked(pairs: Sequence[Pair]) -> list[Sequence[Pair]]:
+    """Cut pairs into work items whose clips fit into memory together."""
+    size = max(1, CHUNK // max([len(pair.fakes) for pair in pairs] + [1]))
+    return [pairs[at : at + size] for at in range(0, len(pairs), size)]
+
+
+def decode_chunk(question: Question, pairs: Sequence[Pair]) -> list[Clips]:
+    """Decode each clip of some pairs once."""
+    return [(pair, *_read(question, pair)) for pair in pairs]
+
+
+def score_chunk(question: Question, clips: Sequence[Clips]) -> list[_Scored]:
+    """Compute each metric on the clips of some pairs, and run each network once on them."""
     networks.use(question.place)
-    clips = [_read(question, pair) for pair in pairs]
-    scored = [_score_pair(question, pair, real, fakes) for pair, (real, fakes) in zip(pairs, clips, strict=True)]
-    done: dict[Any, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    scored = [_score_pair(question, *each) for each in clips]
+    done: dict[Any, tuple[list[list[networks.Rows]], list[list[networks.Rows]]]] = {}
     for each in question.metrics:
         if each.compares_sets and each.features:
             length = question.protocol.length if question.protocol else 0
             samples = _samples_of(question.protocol, each)
             key = each.features, tuple(question.frames_of(each, length)), samples
             if key not in done:  # two metrics often look at the same features
-                done[key] = _rows(question, each, pairs, clips, samples)
+                done[key] = _rows(question, each, clips, samples)
             for clip, fake_rows, real_rows in zip(scored, *done[key], strict=True):
                 clip.fake_rows[each.token], clip.real_rows[each.token] = fake_rows, real_rows
     return scored
 
 
 def _read(question: Question, pair: Pair) -> tuple[np.ndarray | None, list[np.ndarray]]:
+    protocol = question.protocol
     real = None if pair.real is None else pairing.real_window(question.real, pair)
-    fakes = [pairing.whole(question.fake.frames(name), real, question.protocol, name) for name in pair.fakes]
+    fakes = [pairing.whole(question.fake.frames(name), real, protocol, name) for name in pair.fakes]
+    if protocol and protocol.resize:
+        real = None if real is None else pairing.scaled(real, protocol.resize)
+        fakes = [pairing.scaled(fake, protocol.resize) for fake in fakes]
     return real, fakes
 
 
@@ -314,7 +333,8 @@ def _score_pair(question: Question, pair: Pair, real: np.ndarray | None, fakes: 
             values[each.base] = _values(question, each, real, cut)
     seen = real if real is not None else fakes[0]
     real_sha256 = b"" if real is None else store.clip_sha256(str(pair.real), real)
-    return _Scored(pair, len(seen), digest.digest(), real_sha256, values, {}, {})
+    looks = look(fakes) if fakes else None, None if real is None else look([real])
+    return _Scored(pair, len(seen), digest.digest(), real_sha256, *looks, values, {}, {})
 
 
 def _values(question: Question, each: Metric, real: np.ndarray | None, fakes: list[np.ndarray]) -> list[np.ndarray]:
@@ -327,29 +347,24 @@ def _values(question: Question, each: Metric, real: np.ndarray | None, fakes: li
 
 
 def _rows(
-    question: Question,
-    each: Metric,
-    pairs: Sequence[Pair],
-    clips: list[tuple[np.ndarray | None, list[np.ndarray]]],
-    samples: int,
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    question: Question, each: Metric, clips: Sequence[Clips], samples: int
+) -> tuple[list[list[networks.Rows]], list[list[networks.Rows]]]:
     """Return the features of each pair's samples and of its window of the real set, none where there is nothing."""
     features = each.features
     assert features
-    fakes = [[fake[question.frames_of(each, len(fake))] for fake in part[:samples]] for _, part in clips]
+    fakes = [[fake[question.frames_of(each, len(fake))] for fake in part[:samples]] for _, _, part in clips]
     reals = [
         [real[question.real_frames_of(each, len(real))]] if real is not None and pair.counts_as_real else []
-        for pair, (real, _) in zip(pairs, clips, strict=True)
+        for pair, real, _ in clips
     ]
     return _shared_out(features, fakes), _shared_out(features, reals)
 
 
-def _shared_out(features: Features, clips: list[list[np.ndarray]]) -> list[np.ndarray]:
-    """Compute the features of several lists of clips together, and cut the rows up again."""
+def _shared_out(features: Features, clips: list[list[np.ndarray]]) -> list[list[networks.Rows]]:
+    """Compute the features of several lists of clips together; return where those of each clip lie."""
     flat = [clip for part in clips for clip in part]
-    rows = networks.of(features, flat) if flat else np.empty((0, 1), np.float32)
-    counts = [sum(1 if features.per == "clip" else len(clip) for clip in part) for part in clips]
-    return np.split(rows, np.cumsum(counts)[:-1])
+    found = iter(networks.where(features, flat) if flat else [])
+    return [[next(found) for _ in part] for part in clips]
 
 
 # Rows
@@ -368,141 +383,154 @@ class Report:
 
     def row(self, each: Metric) -> Row:
         """Return the row of a metric."""
-        return self._of_sets(each) if each.compares_sets else self._of_clips(each)
+        scores = self._of_sets if each.compares_sets else self._of_clips
+        found = [
+            scores(each, [clip for clip in self.scored if clip.pair.fakes and clip.pair.run == run])
+            for run in range(self.protocol.runs if self.protocol else 1)
+        ]
+        row = found[0] if len(found) == 1 else _over_runs(found)
+        return replace(row, floor=self._floor(each)) if each.compares_sets else row
 
     def absent(self, each: Metric, reason: str) -> Row:
         """Return the row of a metric that cannot be computed here."""
-        return self._finished(each, None, None, None, 0, "", note=reason)
+        return self._finished(each, Estimate(None), 0, "", note=reason)
 
-    def _of_clips(self, each: Metric) -> Row:
-        answered = self._whole_batches(each, [clip for clip in self.scored if clip.pair.fakes])
+    def _of_clips(self, each: Metric, answered: list[_Scored]) -> Row:
+        answered = answered[: self._whole(each, len(answered), "clips")]
         samples = _samples_of(self.protocol, each)
         aggregate = self._aggregate(each)
-        per_clip, curves = [], []
-        for clip in answered:
-            values = clip.values[each.base][:samples]
-            means = [float(value.mean()) for value in values]
-            if aggregate == "mean":
-                per_clip.append(float(np.mean(means)))
-                curves.append(np.mean(values, axis=0))
-            else:
-                highest = (aggregate == "best") == (each.direction == "higher")
-                pick = means.index(max(means) if highest else min(means))
-                per_clip.append(means[pick])
-                curves.append(values[pick])
-        low, high = bootstrap_mean(np.array(per_clip), [_cluster(clip) for clip in answered]) or (None, None)
+        curves = [_curve(clip.values[each.base][:samples], aggregate, each.direction) for clip in answered]
+        clusters = [_cluster(clip) for clip in answered]
+        values = np.array([curve.mean() for curve in curves])
+        frames = sum(map(len, curves))
+        if (kept := self._whole(each, frames, "frames")) < frames:  # each frame counts alike, the last clip is cut
+            clusters = [name for name, curve in zip(clusters, curves, strict=True) for _ in curve][:kept]
+            values = np.concatenate(curves)[:kept]
+        low, high = bootstrap_mean(values, clusters) or (None, None)
         chosen = f":{aggregate}" if samples > 1 and not each.compares_samples else ""
-        count = f"{len(answered)}x{samples}{chosen}"
-        row = self._finished(each, float(np.mean(per_clip)), low, high, len(answered), count)
-        if len({len(curve) for curve in curves}) == 1:
-            row = replace(row, per_frame=[float(value) for value in np.mean(curves, axis=0)])
-        return row
+        alike = len({len(curve) for curve in curves}) == 1
+        over_time = np.mean(curves, axis=0) if alike else None
+        estimate = Estimate(float(np.mean(values)), low, high, curve=over_time)
+        return self._finished(each, estimate, len(answered), f"{len(answered)}x{samples}{chosen}")
 
-    def _of_sets(self, each: Metric) -> Row:
-        answered = [clip for clip in self.scored if clip.pair.fakes]
-        reals = [clip for clip in self.scored if len(clip.real_rows[each.token])]
-        fake_rows, owners = self._rows([clip.fake_rows[each.token] for clip in answered], answered, each)
-        clusters = [_cluster(answered[owner]) for owner in owners]
-        real_rows, _ = self._rows([clip.real_rows[each.token] for clip in reals], reals, each)
-        check_features(fake_rows, "the generated features", ids=clusters)
+    def _of_sets(self, each: Metric, answered: list[_Scored]) -> Row:
+        answered = answered[: self._whole(each, len(answered), "clips")]
+        reals = self._reals(each)
+        real_rows, _ = self._gathered(each, reals, [clip.real_rows for clip in reals], "real")
+        fake_rows, clusters = self._gathered(each, answered, [clip.fake_rows for clip in answered], "generated")
         groups = self.protocol.groups_of if self.protocol and hasattr(each.module, "ENOUGH") else 0
-        options = each.options
-        estimate = each.module.estimate(real_rows, fake_rows, clusters, groups, **options)
+        estimate = each.module.estimate(real_rows, fake_rows, clusters, groups, **each.options)
         samples = _samples_of(self.protocol, each)
         against = f"/{len(reals)}" if len(reals) != len(answered) else ""
         grouped = f":{groups}" if groups else ""
-        enough = getattr(each.module, "ENOUGH", 0)
-        note = (
-            f"only {len(answered) * samples} clips: below {enough} it is biased upwards"
-            if (len(answered) * samples < enough)
-            else ""
-        )
-        row = self._finished(
-            each,
-            estimate.value,
-            estimate.low,
-            estimate.high,
-            len(answered),
-            f"{len(answered)}x{samples}{against}{grouped}",
-            note=note,
-        )
-        return replace(row, floor=_floor(each, real_rows, [_cluster(clip) for clip in reals]))
+        few = len(answered) * samples < (enough := getattr(each.module, "ENOUGH", 0))
+        note = f"only {len(answered) * samples} clips: below {enough} it is biased upwards" if few else ""
+        return self._finished(each, estimate, len(answered), f"{len(answered)}x{samples}{against}{grouped}", note=note)
 
-    def _whole_batches(self, each: Metric, clips: list[_Scored]) -> list[_Scored]:
-        """Return the clips less those of the last incomplete batch, where a release leaves these out."""
-        number, unit = (self.protocol and self.protocol.batch_of(each.base)) or (1, "clips")
-        if unit == "frames":
-            return clips
-        if len(clips) < number:
-            raise VbenchError(f"{each.token}: {len(clips)} clips make no batch of {number}, the least of {self.where}")
-        return clips[: len(clips) // number * number]
+    def _reals(self, each: Metric) -> list[_Scored]:
+        reals = [clip for clip in self.scored if clip.real_rows[each.token]]
+        return reals[: self._whole(each, len(reals), "clips")]
 
-    def _rows(self, rows: list[np.ndarray], clips: list[_Scored], each: Metric) -> tuple[np.ndarray, list[int]]:
-        """Return the rows of all clips and the clip each belongs to, less what a release leaves out of them."""
-        if not rows:
-            raise VbenchError(f"{each.token}: there are no real clips to compare with")
-        owners = [index for index, part in enumerate(rows) for _ in part]
-        batch = self.protocol.batch_of(each.base) if self.protocol else None
-        together = np.concatenate(rows)
-        if batch:
-            number, unit = batch
-            per_clip = len(rows[0]) if unit == "clips" else 1
-            kept = len(together) // (number * per_clip) * number * per_clip
-            together, owners = together[:kept], owners[:kept]
-        return together, owners
+    def _gathered(
+        self, each: Metric, clips: list[_Scored], rows: list[dict[str, list[networks.Rows]]], which: str
+    ) -> tuple[np.ndarray, list[str]]:
+        """Return the features (N, ...) of some clips and the cluster of each row, less what a release leaves out."""
+        if not clips:
+            raise VbenchError(f"{each.token}: there are no {which} clips to compare")
+        parts = [(clip, part) for clip, held in zip(clips, rows, strict=True) for part in held[each.token]]
+        together = networks.gathered([part for _, part in parts])
+        clusters = [_cluster(clip) for clip, part in parts for _ in range(part.start, part.stop)]
+        check_rows(together.reshape(len(together), -1), f"the {which} features", ids=clusters)
+        kept = self._whole(each, len(together), "frames")
+        return together[:kept], clusters[:kept]
+
+    def _whole(self, each: Metric, count: int, unit: str) -> int:
+        """Return how many of the clips or frames count: a release may leave out the last incomplete batch."""
+        number, counted = (self.protocol and self.protocol.batch_of(each.base)) or (1, "")
+        if counted != unit:
+            return count
+        if count < number:
+            raise VbenchError(f"{each.token}: {count} {unit} make no batch of {number}, the least of {self.where}")
+        return count // number * number
+
+    def _floor(self, each: Metric) -> float | None:
+        """Return the score of one random half of the real clips against the other: what no model can be told from."""
+        reals = self._reals(each)
+        if len(reals) < 4:
+            return None
+        order = np.random.default_rng(0).permutation(len(reals))
+        a, b = (
+            networks.gathered([part for at in np.sort(half) for part in reals[at].real_rows[each.token]])
+            for half in (order[: len(order) // 2], order[len(order) // 2 :])
+        )
+        try:  # all of one cluster: no interval is asked for
+            return float(each.module.estimate(a, b, [""] * len(b), 0, **each.options).value)
+        except VbenchError:  # half of the clips are too few for this metric
+            return None
+
+    @functools.cached_property
+    def _doubts(self) -> list[str]:
+        fakes = [clip.fake_look for clip in self.scored if clip.fake_look]
+        return doubts(fakes, [clip.real_look for clip in self.scored if clip.real_look])
 
     def _aggregate(self, each: Metric) -> str:
         if each.aggregate:
             return each.aggregate
         return self.protocol.aggregate if self.protocol and each.needs_pair else "mean"  # without a partner no best
 
-    def _finished(
-        self,
-        each: Metric,
-        value: float | None,
-        low: float | None,
-        high: float | None,
-        n: int,
-        count: str,
-        note: str = "",
-    ) -> Row:
+    def _finished(self, each: Metric, found: Estimate, n: int, count: str, note: str = "") -> Row:
         lengths = {clip.frames for clip in self.scored}
         frames = len(self.protocol.frames_of(each.base)) if self.protocol else max(lengths)
         span = f"{frames}f" if self.protocol or len(lengths) == 1 else f"{min(lengths)}-{max(lengths)}f"
-        network = networks.identity(each.features) if each.features and value is not None else ""
-        computation = each.module.signature(**each.options) + self.lossy
+        network = networks.identity(each.features) if each.features and found.value is not None else ""
+        square = f",square{self.protocol.resize}" if self.protocol and self.protocol.resize else ""
+        computation = each.module.signature(**each.options) + square + networks.remark(each.features) + self.lossy
+        runs = f":{self.protocol.runs}runs" if self.protocol and self.protocol.runs > 1 else ""
+        notes = [note, found.note, *self._doubts]
         return Row(
             metric=each.token,
-            value=value,
-            low=low,
-            high=high,
+            value=found.value,
+            low=found.low,
+            high=found.high,
             direction=each.direction,
             n=n,
             protocol=self.where,
-            signature=signature(each.name, each.variant, network, span, count, computation, each.module.VERSION),
+            signature=signature(each.name, each.variant, network, span, count + runs, computation, each.module.VERSION),
             model=self.model,
             unit=each.module.UNIT,
             dataset=self.protocol.dataset if self.protocol else "",
-            note=note,
+            note="; ".join(filter(None, notes)),
+            per_frame=[] if found.curve is None else [float(value) for value in found.curve],
             provenance=self.provenance,
         )
+
+
+def _curve(samples: list[np.ndarray], aggregate: str, direction: str) -> np.ndarray:
+    """Return the values (T,) of a case: the mean of its samples, or the one whose mean over time is best or worst."""
+    if aggregate == "mean":
+        return np.mean(samples, axis=0)
+    means = [float(values.mean()) for values in samples]
+    highest = (aggregate == "best") == (direction == "higher")
+    return samples[means.index(max(means) if highest else min(means))]
+
+
+def _over_runs(found: list[Row]) -> Row:
+    """Return the mean of a row per run; its interval is their standard deviation."""
+    values = np.array([row.value for row in found])
+    mean, spread = float(values.mean()), float(values.std(ddof=1))
+    each = ", ".join(f"{value:.6g}" for value in values)
+    note = f"mean of {len(found)} runs ({each}), plus and minus their standard deviation"
+    return replace(
+        found[0],
+        value=mean,
+        low=mean - spread,
+        high=mean + spread,
+        note="; ".join(filter(None, (note, found[0].note))),
+        per_frame=[float(value) for value in np.mean([row.per_frame for row in found], axis=0)],
+        provenance={**found[0].provenance, "runs": values.tolist()},
+    )
 
 
 def _cluster(clip: _Scored) -> str:
     """Return what a clip is not independent of: the video it comes from."""
     return clip.pair.real or clip.pair.fakes[0]
-
-
-def _floor(each: Metric, rows: np.ndarray, clusters: list[str]) -> float | None:
-    """Return the score of one random half of the real clips against the other: what no model can be told from."""
-    per_clip = len(rows) // max(1, len(clusters))
-    if len(clusters) < 4 or per_clip * len(clusters) != len(rows):
-        return None
-    order = np.random.default_rng(0).permutation(len(clusters))
-    halves = order[: len(order) // 2], order[len(order) // 2 :]
-    a, b = (np.concatenate([np.arange(at * per_clip, (at + 1) * per_clip) for at in np.sort(half)]) for half in halves)
-    try:
-        value = each.module.estimate(rows[a], rows[b], [clusters[at // per_clip] for at in b], 0, **each.options).value
-    except VbenchError:  # half of the clips are too few for this metric
-        return None
-    return float(value)

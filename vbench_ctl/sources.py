@@ -1,12 +1,14 @@
 """Clips from anywhere, under one face: a store, a folder of videos or of frame folders, an array file, arrays."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from vbench_ctl import files, store, video
-from vbench_ctl.errors import VbenchError
+from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.remote import Url
 
 
 class Source(Protocol):
@@ -15,6 +17,7 @@ class Source(Protocol):
     name: str
     ids: list[str]
     manifest: dict[str, Any]  # of a store or an outputs folder; empty elsewhere
+    tracks: Sequence[str]  # of a store; none elsewhere
 
     def length(self, clip_id: str) -> int:
         """Return the number of frames of a clip."""
@@ -22,6 +25,10 @@ class Source(Protocol):
 
     def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
         """Return frames of one clip: uint8 (T, H, W, 3)."""
+        ...
+
+    def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        """Return the same range of a track."""
         ...
 
     def lossy(self) -> str | None:
@@ -52,8 +59,11 @@ def as_source(clips: Any, name: str, split: str | None = None, first: int = 0) -
 
 
 def open_source(path: str | Path, split: str | None = None) -> Source:
-    """Open what lies at `path`, whatever it is; a store with several splits needs to know which."""
-    path = Path(path)
+    """Open what lies at `path`, whatever it is; a store with several splits needs to know which. At a URL lies a store."""
+    located = store.located(path)
+    if isinstance(located, Url):
+        return StoreSource(store.Store(located, split))
+    path = located
     if not path.exists():
         raise VbenchError(f"{path}: not there; expected a folder of clips, a store, or an .npy, .npz or .h5 array")
     if path.is_file() and path.suffix.lower() in video.ARRAYS:
@@ -73,12 +83,16 @@ class StoreSource:
         self.manifest = opened.manifest
         self.name = f"{self.manifest['dataset']} {self.manifest['variant']} {opened.split}"
         self.ids = opened.ids
+        self.tracks: Sequence[str] = opened.tracks
 
     def length(self, clip_id: str) -> int:
         return int(self.store.lengths[self.store.index(clip_id)])
 
     def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
         return self.store.frames(self.store.index(clip_id), start, stop, step)
+
+    def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        return self.store.track(name, self.store.index(clip_id), start, stop, step)
 
     def lossy(self) -> str | None:
         encoding = self.store.summary["encoding"]
@@ -87,6 +101,8 @@ class StoreSource:
 
 class FolderSource:
     """Videos and frame folders below a folder; an outputs folder is one with a manifest."""
+
+    tracks: Sequence[str] = ()
 
     def __init__(self, folder: Path):
         manifest = folder / "manifest.json"
@@ -103,6 +119,9 @@ class FolderSource:
     def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
         return video.read(self.paths[clip_id], start, stop, step).frames
 
+    def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        raise unknown(f"track in {self.name}", name, self.tracks)
+
     def lossy(self) -> str | None:
         for path in self.paths.values():
             info = video.probe(path)
@@ -113,6 +132,8 @@ class FolderSource:
 
 class ArraySource:
     """N clips of one array (N, T, H, W, 3) uint8, or a list of clips."""
+
+    tracks: Sequence[str] = ()
 
     def __init__(self, clips: Any, name: str = "array", path: Path | None = None, first: int = 0):
         self.clips, self.path, self.name, self.first = clips, path, name, first
@@ -132,6 +153,9 @@ class ArraySource:
 
     def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
         return np.asarray(self.clips[int(clip_id) - self.first][start:stop:step])
+
+    def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        raise unknown(f"track in {self.name}", name, self.tracks)
 
     def lossy(self) -> str | None:
         return None

@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import h5py
@@ -456,15 +456,19 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _image(path: Path) -> np.ndarray:
+    return image(path, path)
+
+
+def image(source: Path | BinaryIO, name: Path | str) -> np.ndarray:
     """Read one image as RGB (H, W, 3): upright by its EXIF tag, without alpha, the upper 8 of 16 bits."""
     try:
-        with Image.open(path, formats=["PNG", "JPEG"]) as stored:
-            image = ImageOps.exif_transpose(stored)
-            if image.mode.startswith("I"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return np.array(image.convert("RGB"))
+        with Image.open(source, formats=["PNG", "JPEG"]) as stored:
+            upright = ImageOps.exif_transpose(stored)
+            if upright.mode.startswith("I"):
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return np.array(upright.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VbenchError(f"{path}: is not a whole PNG or JPEG image ({error}); replace it") from error
+        raise VbenchError(f"{name}: is not a whole PNG or JPEG image ({error}); replace it") from error
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ TABLE = Path(__file__).with_suffix(".toml")
 _RECORD = "weights.json"  # beside each file: what it is and how it came
 _OWN = re.compile(r"(.+)-[0-9a-f]{8}$")
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch before 1.6 begins with this pickled number
+_TENSORFLOW = ("saved_model.pb", "saved_model.pbtxt", "variables", "checkpoint")  # what its folders hold
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which checkpoints keep the tensors
 
 
@@ -144,7 +145,7 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
 
 
 def add(name: str, source: str | Path, root: str | Path | None = None) -> str:
-    """Take a file of the user's (weights, a TensorFlow folder, or the package that holds them); return its name here."""
+    """Take a file of the user's (weights, a folder of them, or the package that holds them); return its name here."""
     entry, source = _entry(name), Path(source).expanduser()
     if not source.exists():
         raise VbenchError(f"{source}: not there; expected a file with the weights of {name}")
@@ -172,8 +173,8 @@ def status(root: str | Path | None = None) -> list[Status]:
 def read(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a weights file under the names it uses; its bytes tell its kind, and nothing in it is run.
 
-    Known are PyTorch checkpoints new and old, TorchScript, safetensors, .npz and .npy, pickles of arrays (flax), and
-    TensorFlow's SavedModel folders and checkpoints (their .index file).
+    Known are PyTorch checkpoints new and old, TorchScript, safetensors, .npz and .npy, pickles of arrays (flax),
+    TensorFlow's SavedModel folders and checkpoints (their .index file), and folders of such files that belong together.
     """
     try:
         tensors = _tensors(path)
@@ -353,6 +354,8 @@ def _name_of(entry: Entry, sha256: str, tensors: str) -> str:
 
 
 def _tensors(path: Path) -> dict[str, np.ndarray]:
+    if path.is_dir() and not any((path / name).exists() for name in _TENSORFLOW):
+        return {name: array for file in sorted(path.iterdir()) for name, array in _tensors(file).items()}
     if path.is_dir() or path.suffix == ".index":
         return _tensorflow(path)
     with open(path, "rb") as file:

@@ -1,10 +1,12 @@
 """Options and output that mean the same in every command."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, get_type_hints
 
 import click
 from click.core import ParameterSource
@@ -56,6 +58,11 @@ def root() -> Decorator:
     return click.option("--root", type=FOLDER, help="Where data lives.  [default: VBENCH_HOME or the user data folder]")
 
 
+def device() -> Decorator:
+    text = "Where networks run, such as cpu or cuda:1.  [default: a GPU if there is one]"
+    return click.option("--device", default="auto", help=text)
+
+
 def workers() -> Decorator:
     kind = click.IntRange(min=1)
     return click.option("--workers", type=kind, default=execute.cpus, show_default="all processors", help="Processes.")
@@ -102,6 +109,21 @@ def size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple
     if not width.isdecimal() or not (height or width).isdecimal() or "0" in (width, height):
         raise click.BadParameter(f'"{value}" is not WIDTHxHEIGHT or one number, such as 128x96 or 64')
     return int(width), int(height or width)
+
+
+def own_options(leaf: ModuleType) -> list[click.Parameter]:
+    """Make command-line options of the fields of a leaf's `Options`."""
+    types = get_type_hints(leaf.Options)
+    return [
+        click.Option(
+            [f"--{field.name.replace('_', '-')}"],
+            default=field.default,
+            type=click.Choice(field.metadata["choices"]) if field.metadata["choices"] else types[field.name],
+            show_default=field.default != "",
+            help=field.metadata["help"],
+        )
+        for field in dataclasses.fields(leaf.Options)
+    ]
 
 
 def print_json(data: Any) -> None:

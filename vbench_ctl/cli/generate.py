@@ -1,54 +1,130 @@
 """vbench-ctl generate"""
 
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from vbench_ctl import execute
+from vbench_ctl import execute, registry
 from vbench_ctl.cli import _shared
 
 
-@click.command()
-@click.argument("baseline", shell_complete=_shared.known("baselines"))
-@_shared.protocol(required=True)
-@click.option("--out", type=_shared.FOLDER, required=True, help="The outputs folder.")
-@click.option("--real", type=_shared.FOLDER, help="The real clips.  [default: the protocol's own store]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of what is random.")
-@_shared.root()
-@_shared.executor()
-@_shared.workers()
-@_shared.dry_run()
-@_shared.as_json()
-def command(
-    baseline: str,
-    protocol_id: str,
-    out: Path,
-    real: Path | None,
-    seed: int,
-    root: Path | None,
-    workers: execute.Workers,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Generate the clips of a protocol with BASELINE.
+class Models(_shared.Group):
+    """One command per baseline that needs no training, and per run: a run has the options of its baseline."""
+
+    noun = "baseline or run"
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return registry.names("baselines")
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if (Path(name) / "run.json").is_file():
+            from vbench_ctl import runs
+
+            return model_command(name, registry.load("baselines", runs.open_run(Path(name)).baseline))
+        if name in self.list_commands(ctx) or "/" in name or Path(name).is_dir():
+            return model_command(name)
+        return None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [CompletionItem(name) for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(cls=Models, subcommand_metavar="(RUN | BASELINE) --protocol ID --out FOLDER [OPTIONS]...")
+def command() -> None:
+    """Generate the clips of a protocol with a trained RUN, or with a BASELINE that needs no training.
 
     Run it again and it goes on where it stopped.
 
     \b
-    Example:
+    Examples:
         vbench-ctl generate copy-last --protocol wsprites-control --out outputs/copy-last
+        vbench-ctl generate runs/glass-wsprites --protocol wsprites-control --out outputs/glass
+        vbench-ctl generate runs/glass-wsprites --help          (its own ways to generate)
     """
-    from vbench_ctl import generation, pairing, protocols, registry
 
-    registry.load("baselines", baseline)
-    protocol = protocols.load(protocol_id)
-    source = pairing.open_real(real, protocol) if real else pairing.find_real(protocol, root)
-    if dry_run:
-        cases = protocols.cases(protocol, [(clip_id, source.length(clip_id)) for clip_id in source.ids])
-        click.echo(f"{len(cases) * protocol.samples} clips of {protocol.length} frames in {out}")
-        return
-    manifest = generation.generate(baseline, protocol, source, out, seed, workers)
-    if as_json:
-        _shared.print_json(manifest)
-        return
-    click.echo(f"{len(manifest['clips'])} clips of {protocol.id} in {out}")
+
+def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
+    """Build the command of one baseline, or of a run with the options of its baseline."""
+
+    about = (leaf.__doc__ or "").strip().partition("\n")[0] if leaf else "Generate with this baseline."
+
+    @click.command(word, help=about)
+    @_shared.protocol()
+    @click.option("--out", type=_shared.FOLDER, required=True, help="The outputs folder.")
+    @click.option("--real", type=_shared.FOLDER, help="The real clips.  [default: the protocol's own store]")
+    @click.option("--split", help="Which split of --real, if that is a store with several.")
+    @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of what is random.")
+    @_shared.root()
+    @_shared.device()
+    @_shared.executor()
+    @_shared.workers()
+    @_shared.dry_run()
+    @_shared.as_json()
+    def run(
+        protocol_id: str | None,
+        out: Path,
+        real: Path | None,
+        split: str | None,
+        seed: int,
+        root: Path | None,
+        device: str,
+        workers: execute.Workers,
+        dry_run: bool,
+        as_json: bool,
+        way: str | None = None,
+        clips: int = 4,
+        length: int = 16,
+        control: Path | None = None,
+        control_from: Path | None = None,
+        **options: Any,
+    ) -> None:
+        from vbench_ctl import generation, pairing, protocols, sources, video
+
+        if bool(protocol_id) == bool(way):
+            raise click.UsageError("say which --protocol to generate" + (", or which --way to show" if leaf else ""))
+        model = generation.model(word, device, **options)
+        if way:
+            source = sources.open_source(real, split) if real else None
+            shown = [(name, source.frames(name)) for name in source.ids[:clips]] if source else []
+            driving = video.read(control_from).frames if control_from else None
+            columns = generation.read_control(control) if control else {}
+            given = generation.Given(shown, driving, columns, length, seed, model.options)
+            paths = generation.show(model, way, given, out)
+            click.echo(f"{len(paths)} clips and sheet.png in {out}")
+            return
+        assert protocol_id
+        protocol = protocols.load(protocol_id)
+        truth = pairing.open_real(real, protocol) if real else pairing.find_real(protocol, root)
+        if dry_run:
+            click.echo(f"{generation.count(protocol, truth)} clips of {protocol.length} frames in {out}")
+            return
+        manifest = generation.generate(model, protocol, truth, out, seed, workers)
+        if as_json:
+            _shared.print_json(manifest)
+            return
+        click.echo(f"{len(manifest['clips'])} clips of {protocol.id} in {out}")
+
+    if leaf:
+        run.params = [*_own(leaf), *run.params]
+    return run
+
+
+def _own(leaf: ModuleType) -> list[click.Parameter]:
+    """Return the options that a run of this baseline has besides."""
+    from vbench_ctl import generation
+
+    own = _shared.own_options(leaf) if hasattr(leaf, "Options") else []
+    if ways := generation.ways(leaf):
+        about = "; ".join(f"{name}: {text}" for name, text in ways.items())
+        own += [
+            click.Option(["--way"], type=click.Choice([*ways]), help=f"Instead of a protocol. {about}."),
+            click.Option(["--clips"], type=click.IntRange(min=1), default=4, help="How many of --real a way takes."),
+            click.Option(["--length"], type=click.IntRange(min=1), default=16, help="Frames that a way makes."),
+            click.Option(["--control"], type=_shared.FOLDER, help="CSV file with a row of numbers per step."),
+            click.Option(["--control-from"], type=_shared.FOLDER, help="A clip whose control is taken over."),
+        ]
+    return own

@@ -40,28 +40,35 @@ def command(ctx: click.Context, as_json: bool) -> None:
 @_shared.as_json()
 def datasets(name: str | None, root: Path | None, as_json: bool) -> None:
     """Datasets, and which stores of them are on this machine."""
-    from vbench_ctl import files, prepare, registry, store
-
-    def stores(dataset: str) -> list[str]:
-        folders = sorted((files.home(root) / "stores" / dataset).glob("*@*"))
-        return [folder.name for folder in folders if store.is_store(folder)]
+    from vbench_ctl import acquire, prepare, registry, store
 
     if name:
         leaf = registry.load("datasets", name)
-        card = {
-            **prepare.card(name, leaf),
-            "splits": list(leaf.SPLITS),
-            "version": leaf.VERSION,
-            "stores": stores(name),
-        }
-        _show_card({"name": name, **card, "from": registry.origin("datasets", name)}, as_json)
+        card = {**prepare.card(name, leaf), "splits": list(leaf.SPLITS), "version": leaf.VERSION}
+        items = acquire.plan(name, card, [*leaf.SPLITS], root, (), vars(leaf.Options())) if "file" in card else []
+        held = {"files": [f"{item.name} ({item.state})" for item in items], "stores": store.made(name, root)}
+        card.pop("file", None)
+        _show_card({"name": name, **card, **held, "from": registry.origin("datasets", name)}, as_json)
         return
 
     def row(dataset: str, leaf: ModuleType) -> list[str]:
         card = prepare.card(dataset, leaf)
-        return [card.get("access", ""), " ".join(stores(dataset)) or "-", card.get("about", "")]
+        items = acquire.plan(dataset, card, [*leaf.SPLITS], root, (), vars(leaf.Options())) if "file" in card else []
+        there = sum(item.state == "there" for item in items)
+        sizes = [
+            card.get("disk", {}).get(f"{what}_bytes", "unknown" if items else "-") for what in ("archive", "store")
+        ]
+        return [
+            card.get("access", ""),
+            *(_shared.gigabytes(size) if isinstance(size, int) else str(size) for size in sizes),
+            f"{there}/{len(items)}" if items else "-",
+            " ".join(store.made(dataset, root)) or "-",
+            card.get("about", ""),
+        ]
 
-    _show_leaves("datasets", ["name", "access", "stores here", "about"], row, as_json)
+    _show_leaves(
+        "datasets", ["name", "access", "download", "store", "files here", "stores here", "about"], row, as_json
+    )
 
 
 @command.command()

@@ -1,8 +1,9 @@
 """vbench-ctl prepare"""
 
-import dataclasses
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -12,7 +13,9 @@ from vbench_ctl.cli import _shared
 from vbench_ctl.errors import UsageError, VbenchError
 
 if TYPE_CHECKING:  # --help must not import numpy
-    from vbench_ctl.store import Recipe
+    from vbench_ctl import acquire, prepare
+
+SHOWN_DROPS = 10
 
 
 class Datasets(_shared.Group):
@@ -66,23 +69,13 @@ def command() -> None:
 
 
 def dataset_command(name: str) -> click.Command:
-    """Build the command of one dataset from its options."""
-    from vbench_ctl import prepare, store
+    """Build the command of one dataset from its options and its card."""
+    from vbench_ctl import acquire, prepare, store
 
     leaf = registry.load("datasets", name)
-    types = get_type_hints(leaf.Options)
-    own = [
-        click.Option(
-            [f"--{field.name.replace('_', '-')}"],
-            default=field.default,
-            type=click.Choice(field.metadata["choices"]) if field.metadata["choices"] else types[field.name],
-            show_default=field.default != "",
-            help=field.metadata["help"],
-        )
-        for field in dataclasses.fields(leaf.Options)
-    ]
-    about = prepare.card(name, leaf).get("about", "")
+    card = prepare.card(name, leaf)
 
+    @click.argument("more", nargs=-1, type=_shared.FOLDER, metavar="")
     @click.option(
         "--split", "splits", multiple=True, help=f"Only these splits.  [default: all of {', '.join(leaf.SPLITS)}]"
     )
@@ -92,39 +85,71 @@ def dataset_command(name: str) -> click.Command:
     @click.option(
         "--encoding", type=click.Choice(store.ENCODINGS), help="How frames are kept.  [default: raw, above 128x128 png]"
     )
+    @click.option("--strict", is_flag=True, help="Fail if any clip cannot be used.")
+    @click.option("--verify", is_flag=True, help="Recount and rehash the store that is there.")
     @_shared.root()
     @_shared.executor()
     @_shared.workers()
     @_shared.dry_run()
     @_shared.as_json()
-    @click.pass_context
     def run(
-        ctx: click.Context,
+        more: tuple[Path, ...],
         splits: tuple[str, ...],
         limit: int | None,
         encoding: str | None,
+        strict: bool,
+        verify: bool,
         root: Path | None,
         workers: execute.Workers,
         dry_run: bool,
         as_json: bool,
+        archive: tuple[Path, ...] = (),
+        yes: bool = True,
+        export_lock: bool = False,
+        cookies: str | None = None,
+        rate: str | None = None,
         **options: Any,
     ) -> None:
-        plan = prepare.plan(name, root, splits, limit, encoding, **options)
-        todo = prepare.missing(plan.folder, plan.recipe)
-        if dry_run:
-            size_bytes = sum(plan.size_bytes[split] for split in todo)
-            _announce(plan.folder, plan.recipe, plan.clips, todo, size_bytes, as_json)
-            return
-        _report(plan.folder, prepare.make(plan, workers), todo, as_json)
+        if more and not archive:
+            raise UsageError(f"{more[0]}: files that you have are given with --archive")
+        plan = prepare.plan(name, root, splits, limit, encoding, (*archive, *more), **options)
+        if export_lock:
+            click.echo(acquire.export_lock(root, name), nl=False)
+        elif verify:
+            _show_checks(plan.folder, prepare.verify(plan, workers), as_json)
+        elif dry_run:
+            size_bytes = plan.size_bytes(plan.missing)
+            _announce(plan.folder, (name, plan.variant), plan.clips(), plan.missing, as_json, size_bytes, plan.files())
+        else:
+            todo = plan.missing
+            if todo and plan.reads_files:
+                _ask(plan, yes)
+            manifest = prepare.make(plan, workers, strict, plan.reads_files, cookies=cookies, rate=rate)
+            _report(plan.folder, manifest, todo, as_json)
 
-    made = click.command(name, help=about)(run)
-    made.params = [*own, *made.params]
+    made = click.command(name, help=card.get("about", ""))(run)
+    made.params = [*_shared.own_options(leaf), *_file_options(card), *made.params]
     return made
+
+
+def _file_options(card: dict[str, Any]) -> list[click.Parameter]:
+    """Return the options of a dataset that is read from files."""
+    if "file" not in card:
+        return []
+    archive = click.Option(
+        ["--archive"], multiple=True, type=_shared.FOLDER, help="Files or folders that you have, instead of a download."
+    )
+    yes = click.Option(["--yes"], is_flag=True, help="Accept the licence and the disk space without being asked.")
+    lock = click.Option(["--export-lock"], is_flag=True, help="Print the hashes that the first download recorded.")
+    cookies = click.Option(["--cookies"], help="Browser whose login YouTube is shown, such as firefox.")
+    rate = click.Option(["--rate"], help="Limit of YouTube downloads in bytes a second, such as 2M.")
+    youtube = any(file.get("kind") == "youtube" for file in card["file"])
+    return [archive, yes, lock, *([cookies, rate] if youtube else [])]
 
 
 def import_command(source: Path) -> click.Command:
     """Build the command that imports a folder or an array file."""
-    from vbench_ctl import importers, prepare, store
+    from vbench_ctl import importers, store
 
     @click.command(str(source), help="Make a store from a folder of clips, in any of the layouts the field uses.")
     @click.option("--as", "name", required=True, help="Name of the new dataset.")
@@ -162,10 +187,10 @@ def import_command(source: Path) -> click.Command:
             raise UsageError(f'"{name}" is a dataset of its own; choose another name for --as')
         recipe = importers.recipe(source, name, layout, size, encoding, limit)
         folder = store.store_path(name, recipe.variant, recipe.version, root)
-        todo = prepare.missing(folder, recipe)
+        todo = store.missing(folder, recipe.work)
         if dry_run:
             clips = {split: sum(len(part.sources) for part in parts) for split, parts in recipe.work.items()}
-            _announce(folder, recipe, clips, todo, None, as_json)
+            _announce(folder, (name, recipe.variant), clips, todo, as_json)
             return
         _report(folder, store.build(folder, recipe, workers, strict), todo, as_json)
 
@@ -173,20 +198,66 @@ def import_command(source: Path) -> click.Command:
 
 
 def _announce(
-    folder: Path, recipe: "Recipe", clips: dict[str, int], todo: list[str], size_bytes: int | None, as_json: bool
+    folder: Path,
+    name: tuple[str, str],
+    clips: dict[str, int],
+    todo: Sequence[str],
+    as_json: bool,
+    size_bytes: int | None = None,
+    items: "Sequence[acquire.Item]" = (),
 ) -> None:
+    dataset, variant = name
     if as_json:
-        facts = {"dataset": recipe.dataset, "variant": recipe.variant, "clips": clips, "todo": todo}
-        _shared.print_json({"store": str(folder), **facts, "size_bytes": size_bytes})
+        facts = {"store": str(folder), "dataset": dataset, "variant": variant, "clips": clips, "todo": [*todo]}
+        wanted = [{**item._asdict(), "target": str(item.target)} for item in items]
+        _shared.print_json({**facts, "size_bytes": size_bytes, **({"files": wanted} if wanted else {})})
         return
+    if items:
+        rows = [[item.name, _size(item.size), item.state, item.origin] for item in items]
+        _shared.print_table(["file", "size", "state", "from"], rows)
     for split, count in clips.items():
-        click.echo(
-            f"{recipe.dataset} {recipe.variant} {split}: {count} clips{'' if split in todo else ', made already'}"
-        )
+        click.echo(f"{dataset} {variant} {split}: {count} clips{'' if split in todo else ', made already'}")
     click.echo(f"{folder}" if size_bytes is None else f"{_shared.gigabytes(size_bytes)} in {folder}")
 
 
-def _report(folder: Path, manifest: dict[str, Any], made_now: list[str], as_json: bool) -> None:
+def _size(size: int | str) -> str:
+    return _shared.gigabytes(size) if isinstance(size, int) else "unknown"
+
+
+def _ask(plan: "prepare.Plan", yes: bool) -> None:
+    """Show what comes and under which licence, and let the user agree."""
+    card, items = plan.card, plan.files()
+    coming = [item for item in items if item.state.startswith(("missing", "partly"))]
+    known = sum(item.size for item in coming if isinstance(item.size, int))
+    more = "" if all(isinstance(item.size, int) for item in coming) else " and files of unknown size"
+    store_size = _shared.gigabytes(plan.size_bytes(plan.missing))
+    for label in ("title", "licence", "citation"):
+        click.echo(f"{label}: {' '.join(str(card.get(label, 'unknown')).split())}", err=True)
+    click.echo(f"disk: {_shared.gigabytes(known)} to download{more}, {store_size} in {plan.folder}", err=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{plan.name}: nobody to ask; add --yes if you accept the licence and the disk space")
+    click.confirm("Go on?", abort=True, err=True)
+
+
+def _show_checks(folder: Path, checks: "list[prepare.Check]", as_json: bool) -> None:
+    if as_json:
+        _shared.print_json([{**check._asdict(), "good": check.good} for check in checks])
+    else:
+        rows = [
+            [check.split, check.what, check.expected, check.found, "good" if check.good else "WRONG"]
+            for check in checks
+        ]
+        _shared.print_table(["split", "what", "expected", "found", ""], rows)
+    if bad := [check for check in checks if not check.good]:
+        raise VbenchError(
+            f"{folder}: {bad[0].what} of {bad[0].split} is {bad[0].found}, expected {bad[0].expected}; "
+            "remove the store and prepare it again"
+        )
+
+
+def _report(folder: Path, manifest: dict[str, Any], made_now: Sequence[str], as_json: bool) -> None:
     if not made_now:
         click.echo("the store was complete: nothing done", err=True)
     if as_json:
@@ -195,6 +266,8 @@ def _report(folder: Path, manifest: dict[str, Any], made_now: list[str], as_json
     for split, made in manifest["splits"].items():
         text = f"{split}: {made['clips']} clips, {made['frames']} frames of {made['width']}x{made['height']}"
         click.echo(f"{text}, content_sha256 {made['content_sha256']}")
-        for drop in made["dropped"]:
+        for drop in made["dropped"][:SHOWN_DROPS]:
             click.echo(f"{split}: left out {drop['id']}: {drop['reason']}", err=True)
+        if len(made["dropped"]) > SHOWN_DROPS:
+            click.echo(f"{split}: {len(made['dropped'])} clips left out, all in {folder / 'dropped.csv'}", err=True)
     click.echo(f"store: {folder}")

@@ -20,8 +20,15 @@ from vbench_ctl.cli import _shared
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the rows.  [default: rows/ in --root]"
 )
-@click.option("--device", help="Where networks run, such as cpu or cuda.  [default: a GPU if there is one]")
 @_shared.root()
+@_shared.device()
+@click.option(
+    "--backend",
+    default="torch",
+    show_default=True,
+    metavar="[torch|tf|tf:FOLDER]",
+    help="What runs I3D; tf is TF-Hub's own graph, from tensorflow-hub's cache or a SavedModel FOLDER.",
+)
 @_shared.executor()
 @_shared.workers()
 @_shared.as_json()
@@ -35,8 +42,9 @@ def command(
     model: str | None,
     allow_lossy: bool,
     out: Path | None,
-    device: str | None,
     root: Path | None,
+    device: str,
+    backend: str,
     workers: execute.Workers,
     as_json: bool,
 ) -> None:
@@ -72,7 +80,7 @@ def command(
     else:
         assert real
         truth = pairing.open_real(real, protocol, split)
-    place = networks.Place(str(root) if root else None, device or "auto")
+    place = networks.Place(str(root) if root else None, device, backend)
     rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers, place)
     if like:
         scoring.check_like(rows[0], like)

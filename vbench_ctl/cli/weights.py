@@ -100,7 +100,7 @@ def add(name: str, file: Path, root: Path | None, as_json: bool) -> None:
     """Use FILE for the network NAME, when it is one of the files the name means; otherwise as NAME-<sha8>.
 
     FILE may be a PyTorch checkpoint, TorchScript, safetensors, .npz, a flax pickle, a TensorFlow SavedModel folder or
-    checkpoint, or the archive of a package that holds one of them.
+    checkpoint, the archive of a package that holds one of them, or a folder of several that belong together.
 
     \b
     Example:

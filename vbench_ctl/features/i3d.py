@@ -264,8 +264,8 @@ def built(weights: shared.Weights, device: str = "cpu", **options: Any) -> Incep
 class Extractor:
     """I3D, ready to run."""
 
-    def __init__(self, network: InceptionI3D, device: str = "cpu") -> None:
-        self.network, self.device = network, device
+    def __init__(self, network: Any, device: str = "cpu") -> None:
+        self.network, self.device = network, device  # an InceptionI3D, or TensorFlow's graph (i3d_tf.py)
 
     def features(
         self,

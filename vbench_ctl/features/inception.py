@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2
 from torch import Tensor, nn
 from torchvision.models import inception_v3
@@ -18,6 +19,8 @@ from vbench_ctl.errors import VbenchError, unknown
 
 NAME = "inception"
 WEIGHTS = "inception-2015"
+WEIGHTS_WITH_HEAD = "inception-2015-head"
+CLASSES = 1008  # of the TensorFlow graph: ImageNet has 1000
 SIZE = (299, 299)
 LAST_LAYER = {64: "maxpool1", 192: "maxpool2", 768: "Mixed_6e", 2048: "avgpool"}  # by the number of features
 
@@ -37,7 +40,7 @@ MODES = {
 def build() -> nn.Sequential:
     """Return pytorch-fid's network without weights: frames (N, 3, 299, 299) -> (N, 2048, 1, 1)."""
     # pytorch-fid's own function starts with a download, so its blocks are put together here
-    network = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    network = inception_v3(weights=None, num_classes=CLASSES, aux_logits=False, init_weights=False)
     network.Mixed_5b = FIDInceptionA(192, pool_features=32)
     network.Mixed_5c = FIDInceptionA(256, pool_features=64)
     network.Mixed_5d = FIDInceptionA(288, pool_features=64)
@@ -73,21 +76,39 @@ LEAVES = {"weight": "conv.weight", "gamma": "bn.weight", "beta": "bn.bias"}
 LEAVES |= {"mean": "bn.running_mean", "var": "bn.running_var"}
 
 
-def convert(tensors: shared.Tensors) -> dict[str, Tensor]:
-    """Map pytorch-fid's file or a TorchScript of the TensorFlow graph onto the state dict of `build`."""
+# NVlabs/stylegan2-ada-pytorch's TorchScript -> pytorch-fid's. The bias is left out, as openai/improved-gan does
+# (universome/stylegan-v:src/metrics/inception_score.py): the Inception score is defined on logits without it.
+HEAD = {"output.weight": "fc.weight", "fc.weight": "fc.weight"}
+
+
+def convert(tensors: shared.Tensors, head: bool = False) -> dict[str, Tensor]:
+    """Map pytorch-fid's file or a TorchScript of the TensorFlow graph onto the state dict of `build`.
+
+    With `head` the weights "fc.weight" (1008, 2048) of the classes come with it.
+    """
     names = _spellings()
     names |= {ours: ours for ours in names.values()}
     state = {}
     for name, value in tensors.items():
         if ours := names.get(name.rpartition("layers.")[2]):
-            state[ours] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
+            state[ours] = _float32(value)
     if not state:
         raise shared.unknown_style(NAME, tensors)
     for name in [name for name in state if name.endswith("bn.bias")]:
         state.setdefault(name.replace("bn.bias", "bn.weight"), torch.ones_like(state[name]))  # TensorFlow has no gamma
     with torch.device("meta"):
         shared.check(state, build(), NAME)
+    if head:
+        state |= {HEAD[name]: _float32(value) for name, value in tensors.items() if name in HEAD}
+        if state.get("fc.weight", torch.empty(0)).shape != (CLASSES, 2048):
+            raise VbenchError(
+                f"{NAME}: the weights lack the {CLASSES}-way head that the Inception score needs; use {WEIGHTS_WITH_HEAD}"
+            )
     return state
+
+
+def _float32(value: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
 
 
 def _spellings() -> dict[str, str]:
@@ -128,25 +149,40 @@ class Extractor:
         return shared.in_batches(shared.check_frames(frames), batch, run)
 
 
-def load(weights: shared.Weights, device: str = "cpu") -> Extractor:
-    """Return the extractor of a weight file."""
+class Classifier:
+    """Inception-v3 with its classes, ready to run."""
+
+    def __init__(self, trunk: Extractor, head: Tensor) -> None:
+        self.trunk, self.head = trunk, head
+
+    def features(self, frames: np.ndarray | Tensor, *, mode: str = "legacy_tensorflow", batch: int = 16) -> np.ndarray:
+        """Return the probabilities of the classes, float32 (N, 1008), of uint8 frames (N, H, W, 3)."""
+        pooled = torch.from_numpy(self.trunk.features(frames, mode=mode, batch=batch))
+        return F.linear(pooled, self.head).softmax(1).numpy()
+
+
+def load(weights: shared.Weights, device: str = "cpu", head: bool = False) -> Extractor | Classifier:
+    """Return the extractor of a weight file; with `head`, the classifier."""
+    state = convert(shared.tensors(weights), head)
     with torch.device("meta"):  # a thousand classes and a second of random numbers less
         network = build()
-    network.to_empty(device="cpu").load_state_dict(convert(shared.tensors(weights)), strict=False)
+    network.to_empty(device="cpu").load_state_dict(state, strict=False)
     network.eval()
     for module in network.modules():
         if isinstance(module, BasicConv2d):
             module.bn = shared.fold(module.conv, module.bn)
     shared.ready(network, device)
-    return Extractor(network, device)
+    trunk = Extractor(network, device)
+    return Classifier(trunk, state["fc.weight"]) if head else trunk
 
 
 # Squared distance of the features of an all-black and an all-white frame, from the released TorchScript.
 BLACK_WHITE = 375.4039
 
 
-def self_test(extractor: Extractor) -> None:
-    """Refuse weights that are not those of 2015-12-05."""
+def self_test(extractor: Extractor | Classifier) -> None:
+    """Refuse weights that are not those of 2015-12-05; of the head only the hash of its file is known."""
+    extractor = extractor.trunk if isinstance(extractor, Classifier) else extractor
     frames = np.zeros((2, *SIZE, 3), np.uint8)
     frames[1] = 255
     black, white = extractor.features(frames, mode="legacy_tensorflow").astype(np.float64)

@@ -1,8 +1,9 @@
-"""VGG-16 (Simonyan & Zisserman, ICLR 2015) up to relu5_3, trained on ImageNet: five feature maps per frame."""
+"""VGG-16 and VGG-19 (Simonyan & Zisserman, ICLR 2015), trained on ImageNet: five feature maps per frame."""
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,59 +11,85 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vbench_ctl import features as shared
-from vbench_ctl.errors import VbenchError
+from vbench_ctl.errors import VbenchError, unknown
 
-NAME = "vgg16"
-WEIGHTS = "vgg16"
+NAME = "vgg"
+WEIGHTS = {"vgg16": "vgg16", "vgg19": "vgg19"}
 SIZE = (224, 224)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, torchvision
-LAYERS = {  # output channels of the 3x3 convolutions between two pools; the name is the last one's ReLU
-    "relu1_2": (64, 64),
-    "relu2_2": (128, 128),
-    "relu3_3": (256, 256, 256),
-    "relu4_3": (512, 512, 512),
-    "relu5_3": (512, 512, 512),
+WIDTHS = (64, 128, 256, 512, 512)  # output channels of the 3x3 convolutions between two pools
+
+
+class Shape(NamedTuple):
+    convs: tuple[int, ...]  # between two pools
+    taps: tuple[int, ...]  # after which one of them, counted from 1, the ReLU is a map
+
+
+NETS = {
+    "vgg16": Shape((2, 2, 3, 3, 3), (2, 2, 3, 3, 3)),  # relu1_2 to relu5_3: LPIPS and the VGG diversity score
+    "vgg19": Shape((2, 2, 4, 4, 4), (1, 1, 1, 1, 1)),  # relu1_1 to relu5_1: the losses of GLASS
 }
-# Numbers of the convolutions in torchvision's list of layers, which counts ReLUs and pools too.
-TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 
-class VGG16(nn.Module):
-    """Frames (N, 3, H, W), normalised -> five maps (N, C, H/2^k, W/2^k), k = 0..4."""
+def shape_of(net: str) -> Shape:
+    """Return the shape of "vgg16" or "vgg19"."""
+    if net not in NETS:
+        raise unknown("VGG network", net, NETS)
+    return NETS[net]
 
-    def __init__(self) -> None:
+
+class VGG(nn.Module):
+    """Frames (N, 3, H, W), normalised -> five maps (N, C, H/2^k, W/2^k), k = 0..4; what lies behind the last is left out."""
+
+    def __init__(self, net: str = "vgg16") -> None:
         super().__init__()
-        widths = [3, *(width for block in LAYERS.values() for width in block)]
+        self.convs_of_block, self.taps = shape_of(net)
+        inner = [
+            width for width, count in zip(WIDTHS[:-1], self.convs_of_block[:-1], strict=True) for _ in range(count)
+        ]
+        widths = [3, *inner, *[WIDTHS[-1]] * self.taps[-1]]
         self.convs = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []
         convs = iter(self.convs)
-        for block in LAYERS.values():
+        for count, tap in zip(self.convs_of_block, self.taps, strict=True):
             x = F.max_pool2d(x, 2) if maps else x
-            for _, conv in zip(block, convs, strict=False):
+            for number, conv in enumerate(islice(convs, count), start=1):
                 x = F.relu(conv(x))
-            maps.append(x)
+                if number == tap:
+                    maps.append(x)
         return maps
 
 
-def convert(tensors: shared.Tensors) -> dict[str, Tensor]:
-    """Map torchvision's file, LPIPS's or flax's onto the state dict of `VGG16`; other layers are left out."""
-    state = {}
+def torchvision_numbers(net: str) -> list[int]:
+    """Return the numbers of the convolutions that are used in torchvision's list of layers, which counts all layers."""
+    convs, taps = shape_of(net)
+    starts = [sum(2 * count + 1 for count in convs[:block]) for block in range(len(convs))]  # 2: its ReLU; 1: the pool
+    used = (*convs[:-1], taps[-1])
+    return [start + 2 * number for start, count in zip(starts, used, strict=True) for number in range(count)]
+
+
+def convert(tensors: shared.Tensors, net: str = "vgg16") -> dict[str, Tensor]:
+    """Map torchvision's file, LPIPS's or flax's onto the state dict of `VGG`; other layers are left out."""
+    state, numbers = {}, torchvision_numbers(net)
     for name, value in tensors.items():
-        if found := place(name, TORCHVISION):
+        if found := place(name, numbers):
             number, kind = found
-            state[f"convs.{TORCHVISION.index(number)}.{kind}"] = as_torch(value, name.endswith("kernel"))
+            state[f"convs.{numbers.index(number)}.{kind}"] = as_torch(value, name.endswith("kernel"))
     if not state:
-        raise shared.unknown_style(NAME, tensors)
+        raise shared.unknown_style(net, tensors)
     with torch.device("meta"):
-        shared.check(state, VGG16(), NAME)
+        shared.check(state, VGG(net), net)
     return state
 
 
+FIRE = "(?:squeeze|expand1x1|expand3x3)"  # the parts of a layer of SqueezeNet
+
+
 def place(name: str, numbers: Sequence[int]) -> tuple[int, str] | None:
-    """Return a tensor's number in torchvision's list of layers, one of `numbers`, and whether it is weight or bias."""
-    if found := re.search(r"(?:features|net\.slice\d)\.(\d+)\.(weight|bias)$", name):
+    """Return a tensor's number in torchvision's list of layers, one of `numbers`, and its name within that layer."""
+    if found := re.search(rf"(?:features|net\.slice\d)\.(\d+)\.((?:{FIRE}\.)?(?:weight|bias))$", name):
         number = int(found[1])
     elif found := re.search(r"(?:VGG16|AlexNet)_0/Conv_(\d+)/(kernel|bias)$", name):  # flax counts the convolutions
         number = dict(enumerate(numbers)).get(int(found[1]), -1)
@@ -84,10 +111,10 @@ def normalised(frames: Tensor) -> Tensor:
 
 
 class Extractor:
-    """VGG-16, ready to run."""
+    """VGG, ready to run."""
 
-    def __init__(self, network: VGG16, device: str = "cpu") -> None:
-        self.network, self.device = network, device
+    def __init__(self, network: VGG, net: str = "vgg16", device: str = "cpu") -> None:
+        self.network, self.net, self.device = network, net, device
 
     @torch.inference_mode()
     def maps(
@@ -106,16 +133,17 @@ class Extractor:
         return torch.cat(list(means)).cpu().numpy()
 
 
-def load(weights: shared.Weights, device: str = "cpu") -> Extractor:
-    """Return the extractor of a weight file."""
-    network = VGG16()
-    network.load_state_dict(convert(shared.tensors(weights)))
+def load(weights: shared.Weights, device: str = "cpu", net: str = "vgg16") -> Extractor:
+    """Return the extractor of a weight file; `net` is "vgg16" or "vgg19"."""
+    network = VGG(net)
+    network.load_state_dict(convert(shared.tensors(weights), net))
     shared.ready(network, device)
-    return Extractor(network, device)
+    return Extractor(network, net, device)
 
 
-# Squared distance of the features of an all-black and an all-white frame, measured.
-BLACK_WHITE = 437.3693
+# Squared distance of the features of an all-black and an all-white frame, measured; the weights of VGG19 are pinned by
+# their hash alone.
+BLACK_WHITE = {"vgg16": 437.3693}
 
 
 def self_test(extractor: Extractor) -> None:
@@ -123,9 +151,13 @@ def self_test(extractor: Extractor) -> None:
     frames = np.zeros((2, *SIZE, 3), np.uint8)
     frames[1] = 255
     black, white = extractor.features(frames).astype(np.float64)
-    found = float(((white - black) ** 2).sum())
-    if not abs(found / BLACK_WHITE - 1) < 0.01:
+    found, expected = float(((white - black) ** 2).sum()), BLACK_WHITE.get(extractor.net)
+    if not np.isfinite(found) or found == 0:
         raise VbenchError(
-            f"{NAME}: a black and a white frame are {found:.4f} apart, expected {BLACK_WHITE}; these are not "
-            f"torchvision's ImageNet weights, use {WEIGHTS}"
+            f"{extractor.net}: black and white frames have the same or no features; the weights are broken"
+        )
+    if expected and not abs(found / expected - 1) < 0.01:
+        raise VbenchError(
+            f"{extractor.net}: a black and a white frame are {found:.4f} apart, expected {expected}; these are not "
+            f"torchvision's ImageNet weights, use {WEIGHTS[extractor.net]}"
         )

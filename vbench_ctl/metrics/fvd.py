@@ -1,7 +1,7 @@
 """Frechet video distance (Unterthiner et al., 2018): Gaussian fits of the logits of I3D trained on Kinetics-400.
 
 The variants are the pipelines in print (features/i3d.py has what each does). They differ by more than many published
-gaps, so each is a metric of its own.
+gaps, so each is a metric of its own. "fvd-prefix" is FVD with its growth over time: of the first 10, 11, ... frames.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import networks
 from vbench_ctl.errors import VbenchError
-from vbench_ctl.networks import Features
-from vbench_ctl.statistics.frechet import frechet, frechet_by_groups, frechet_jackknife
+from vbench_ctl.networks import SHORTEST_PREFIX, Features
+from vbench_ctl.statistics.frechet import frechet_by_groups, frechet_jackknife
 from vbench_ctl.statistics.resampling import Estimate
 
 TITLE = "FVD"
@@ -32,13 +31,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "araachie": {"pipeline": "araachie"},
     "cinn-log": {"pipeline": "cinn-log"},
     "ccvs": {"pipeline": "ccvs"},
+    "prefix": {"prefixes": True},  # the network runs anew for every length: work grows with the square of T
 }
 
 
-def features(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3) -> Features:
-    """Return the features of a pipeline."""
+def features(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3, prefixes: bool = False) -> Features:
+    """Return the features of a pipeline, of whole clips or of their prefixes."""
     loading = () if eps == 1e-3 else (("eps", eps),)
-    return Features("i3d", "i3d-k400", "clip", loading, (("preset", pipeline),))
+    return Features("i3d", "i3d-k400", "prefix" if prefixes else "clip", loading, (("preset", pipeline),))
 
 
 def estimate(
@@ -50,11 +50,23 @@ def estimate(
     pipeline: str = "tf",
     ddof: int = 1,
     eps: float = 1e-3,
+    prefixes: bool = False,
 ) -> Estimate:
     """Return the distance of generated features (N, 400) to real ones with its jackknife interval over clusters.
 
-    With `groups_of` it is the mean over consecutive groups of clips, plus and minus their deviation.
+    With `groups_of` it is the mean over consecutive groups of clips, plus and minus their deviation. Of prefixes,
+    (N, lengths, 400), it is that of the longest, and the curve has all of them.
     """
+    if prefixes:
+        if real.shape[1] != fake.shape[1]:
+            longest = [rows.shape[1] + SHORTEST_PREFIX - 1 for rows in (real, fake)]
+            raise VbenchError(
+                f"the real clips have {longest[0]} frames and the generated ones {longest[1]}; cut them to one length"
+            )
+        whole = estimate(real[:, -1], fake[:, -1], clusters, groups_of, ddof=ddof)
+        alone = [""] * len(fake)  # one cluster: only the last has an interval, which costs 20 more distances
+        shorter = [estimate(real[:, t], fake[:, t], alone, groups_of, ddof=ddof) for t in range(real.shape[1] - 1)]
+        return whole._replace(curve=np.array([each.value for each in (*shorter, whole)]))
     if groups_of:
         values = frechet_by_groups(real, fake, groups_of, ddof=ddof)
         mean, spread = float(values.mean()), float(values.std())
@@ -62,21 +74,7 @@ def estimate(
     return frechet_jackknife(real, fake, clusters=clusters, ddof=ddof)
 
 
-def signature(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3) -> str:
+def signature(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3, prefixes: bool = False) -> str:
     """Name what the number depends on besides network and clips."""
-    return f"{pipeline},ddof{ddof}" + (f",eps{eps:g}" if eps != 1e-3 else "")
-
-
-def prefix_fvd(real: Sequence[np.ndarray], fake: Sequence[np.ndarray], shortest: int = 10) -> np.ndarray:
-    """Return the FVD of the first `shortest`, `shortest` + 1, ... frames of uint8 clips (T, H, W, 3), float64 (lengths,).
-
-    The network runs anew for every length, so the work grows with the square of T.
-    """
-    longest = min(len(clip) for clip in (*real, *fake))
-    if longest < shortest:
-        raise VbenchError(f"the shortest clip has {longest} frames, expected at least {shortest}; score longer clips")
-    curve = []
-    for length in range(shortest, longest + 1):
-        real_rows, fake_rows = (networks.of(features(), [clip[:length] for clip in side]) for side in (real, fake))
-        curve.append(frechet(real_rows, fake_rows))
-    return np.array(curve)
+    curve = f",prefixes from {SHORTEST_PREFIX}f" if prefixes else ""
+    return f"{pipeline},ddof{ddof}" + (f",eps{eps:g}" if eps != 1e-3 else "") + curve

@@ -3,31 +3,19 @@
 Unlike FVD it has no bias in the number of clips, which makes it the companion for small sets; it can fall below 0.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
+from vbench_ctl.metrics.fvd import features as features_of_fvd
+from vbench_ctl.metrics.kid import DIRECTION, NEEDS, UNIT, VARIANTS, estimate
 from vbench_ctl.networks import Features
-from vbench_ctl.statistics.kernel import kid
-from vbench_ctl.statistics.resampling import Estimate
+
+__all__ = ["DIRECTION", "NEEDS", "TITLE", "UNIT", "VARIANTS", "VERSION", "estimate", "features", "signature"]
 
 TITLE = "KVD"
-DIRECTION = "lower"
-UNIT = ""
-NEEDS = "features"
 VERSION = 1
-VARIANTS: dict[str, dict[str, Any]] = {"": {}}
 
 
 def features() -> Features:
     """Return the features of FVD."""
-    return Features("i3d", "i3d-k400", "clip", (), (("preset", "tf"),))
-
-
-def estimate(real: np.ndarray, fake: np.ndarray, clusters: Sequence[str], groups_of: int = 0) -> Estimate:
-    """Return the squared MMD of generated and real features (N, 400) with its interval over clusters."""
-    return kid(real, fake, clusters=clusters)
+    return features_of_fvd()
 
 
 def signature() -> str:

@@ -16,6 +16,7 @@ VERSION = 1
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"net": "alex"},
     "vgg": {"net": "vgg"},  # GLASS, CADDY and cINN
+    "squeeze": {"net": "squeeze"},
     "spatial": {
         "net": "alex",
         "spatial": True,

@@ -7,14 +7,14 @@ import numpy as np
 from vbench_ctl.errors import VbenchError
 
 
-def check_features(
+def check_rows(
     features: np.ndarray,
     name: str = "the features",
     least: int = 1,
     ids: Sequence[str] | None = None,
     first: int = 0,
 ) -> np.ndarray:
-    """Return features (N, D) as float64; one sentence says what is wrong with them and, where one clip is, which.
+    """Return features (N, D) as they are; one sentence says what is wrong with them and, where one clip is, which.
 
     A clip is named by `ids`, or by its number counted on from `first`.
     """
@@ -26,7 +26,6 @@ def check_features(
         )
     if len(features) < least:
         raise VbenchError(f"{name} hold {len(features)} clips, expected at least {least}; score more clips")
-    features = features.astype(np.float64)
     broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(broken):
         which = f'"{ids[broken[0]]}"' if ids is not None else f"number {first + broken[0]} (counted from 0)"
@@ -37,14 +36,33 @@ def check_features(
     return features
 
 
+def check_features(
+    features: np.ndarray,
+    name: str = "the features",
+    least: int = 1,
+    ids: Sequence[str] | None = None,
+    first: int = 0,
+) -> np.ndarray:
+    """Return features (N, D) as float64, checked by `check_rows`."""
+    return check_rows(features, name, least, ids, first).astype(np.float64)
+
+
+def check_pair(
+    real: np.ndarray, fake: np.ndarray, least: int = 2, ids: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return two feature sets (N, D) and (M, D) as they are; `ids` name the generated clips."""
+    real = check_rows(real, "the real features", least)
+    fake = check_rows(fake, "the generated features", least, ids)
+    check_dimensions(real.shape[1], fake.shape[1])
+    return real, fake
+
+
 def check_sets(
     real: np.ndarray, fake: np.ndarray, least: int = 2, ids: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return two feature sets (N, D) and (M, D) as float64; `ids` name the generated clips."""
-    real = check_features(real, "the real features", least)
-    fake = check_features(fake, "the generated features", least, ids)
-    check_dimensions(real.shape[1], fake.shape[1])
-    return real, fake
+    real, fake = check_pair(real, fake, least, ids)
+    return real.astype(np.float64), fake.astype(np.float64)
 
 
 def check_dimensions(a: int, b: int, first: str = "the real features", second: str = "the generated ones") -> None:

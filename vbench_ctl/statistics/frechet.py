@@ -7,7 +7,7 @@ mseitzer/pytorch-fid:src/pytorch_fid/fid_score.py where that is accurate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy import linalg
 from scipy.linalg import lapack
 
 from vbench_ctl.errors import VbenchError, unknown
-from vbench_ctl.statistics import check_dimensions, check_features, check_sets
+from vbench_ctl.statistics import check_dimensions, check_features, check_rows, check_sets
 from vbench_ctl.statistics.moments import Gaussian, Moments
 from vbench_ctl.statistics.resampling import Estimate, basic, blocks, draws, jackknifed
 
@@ -119,21 +119,22 @@ def frechet_jackknife(
     for which no features are needed. The cost is `count` distances. It is an interval of the distance at this number of
     clips, bias and all, and so the one to compare models by.
     """
-    if isinstance(fake, np.ndarray):
-        split = blocks(len(fake), count, clusters, seed)
-        value = frechet(real, fake, ddof=ddof)
-        if len(split) < 2 or len(fake) - max(map(len, split)) < 2:
-            return Estimate(value)
-        against = Against(real, fake, ddof=ddof)
-        everything = np.arange(len(fake))
-        return jackknifed(value, [against.distance(np.setdiff1d(everything, block)) for block in split], least=0)
-    total = Moments()
-    for block in fake:
-        total.merge(block)
-    value = frechet(real, total, ddof=ddof)
-    if len(fake) < 2 or total.n - max(block.n for block in fake) < 2:
+    if not isinstance(fake, np.ndarray):
+        total = Moments()
+        for part in fake:
+            total.merge(part)
+        return _jackknife_of_moments(real, total, fake, [part.n for part in fake], ddof)
+    split = blocks(len(fake), count, clusters, seed)
+    sizes = [len(block) for block in split]
+    if len(split) > 1 and len(fake) - max(sizes) > fake.shape[-1]:  # whatever is left out, no rank is missing
+        total, parts = Moments.of(fake), (Moments.of(fake[block]) for block in split)  # never two parts at once
+        return _jackknife_of_moments(_reduced(real, "the real features"), total, parts, sizes, ddof)
+    value = frechet(real, fake, ddof=ddof)
+    if len(split) < 2 or len(fake) - max(sizes) < 2:
         return Estimate(value)
-    return jackknifed(value, [frechet(real, total.without(block), ddof=ddof) for block in fake if block.n], least=0)
+    against = Against(real, fake, ddof=ddof)
+    everything = np.arange(len(fake))
+    return jackknifed(value, [against.distance(np.setdiff1d(everything, block)) for block in split], least=0)
 
 
 def frechet_bootstrap(
@@ -200,6 +201,29 @@ def frechet_infinity(
     return Extrapolation(float(value), float(slope), float(r2), sizes, distances)
 
 
+def _jackknife_of_moments(
+    real: Set, total: Moments, parts: Iterable[Moments], sizes: Sequence[int], ddof: int
+) -> Estimate:
+    """Return the distance and its interval from the moments of all clips and of the parts to leave out, in turn."""
+    value = frechet(real, total, ddof=ddof)
+    if len(sizes) < 2 or total.n - max(sizes) < 2:
+        return Estimate(value)
+    side = _side(real, "the real features", ddof, None)
+    root = side.root()
+    return jackknifed(value, [_to_root(side, root, total.without(part), ddof) for part in parts if part.n], least=0)
+
+
+def _to_root(side: _Side, root: np.ndarray, rest: Moments, ddof: int) -> float:
+    """Return the distance of moments from a side with a known root."""
+    trace = float(np.trace(rest.m2)) / (rest.n - ddof)
+    product = root.T @ (rest.m2 @ root)
+    product /= rest.n - ddof
+    values = linalg.eigvalsh(product, overwrite_a=True, check_finite=False)
+    spread = side.trace + trace
+    shift = float(((side.mean - rest.mean) ** 2).sum())
+    return _at_least_zero(shift + spread - 2 * float(np.sqrt(values.clip(min=0)).sum()), spread)
+
+
 class Against:
     """The distances of many subsets of one generated set (N, D) from one real set.
 
@@ -264,12 +288,20 @@ def _side(features: Set, name: str, ddof: int, ids: Sequence[str] | None) -> _Si
             raise VbenchError(f"{name} hold {features.n} clips, expected at least 2; score more clips")
         cov = features.cov(ddof)
         return _Side(features.mean, float(np.trace(cov)), cov)
-    features = check_features(features, name, 2, ids)
+    features = check_rows(features, name, 2, ids)
     if len(features) > features.shape[1]:
-        return _side(Moments.of(features), name, ddof, None)
+        return _side(Moments.of(features, name), name, ddof, None)
+    features = features.astype(np.float64)
     mean = features.mean(axis=0)
     rows = (features - mean) / np.sqrt(len(features) - ddof)
     return _Side(mean, float((rows**2).sum()), None, rows)
+
+
+def _reduced(features: Set, name: str) -> Set:
+    """Return the moments of features of more clips than dimensions, and anything else as it is."""
+    if isinstance(features, np.ndarray) and features.ndim == 2 and len(features) > features.shape[1]:
+        return Moments.of(features, name)
+    return features
 
 
 def _root_trace(a: _Side, b: _Side) -> float:

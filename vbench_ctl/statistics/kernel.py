@@ -10,9 +10,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from vbench_ctl.errors import VbenchError
-from vbench_ctl.intervals import LEVEL
-from vbench_ctl.statistics import check_sets
-from vbench_ctl.statistics.resampling import Estimate, blocks, jackknifed
+from vbench_ctl.statistics import check_pair
+from vbench_ctl.statistics.resampling import LEVEL, Estimate, blocks, jackknifed
 
 WHOLE = 5000  # clips up to which every pair is looked at
 SUBSET = 1000  # clips; toshas/torch-fidelity and GaParmar/clean-fid
@@ -37,7 +36,7 @@ def kid(
     """
     if degree < 1:
         raise VbenchError(f"the kernel's degree is {degree}, expected 1 or more; KID and KVD use 3")
-    real, fake = check_sets(real, fake, ids=ids)
+    real, fake = check_pair(real, fake, ids=ids)
     fewest, most = sorted((len(real), len(fake)))
     if most > WHOLE and fewest >= 2 * SUBSET:
         values = kid_subsets(real, fake, degree=degree, coef=coef, unbiased=unbiased, seed=seed)
@@ -63,14 +62,14 @@ def kid_subsets(
 
     toshas/torch-fidelity and GaParmar/clean-fid give the mean and deviation of 100 subsets of min(1000, N) clips.
     """
-    real, fake = check_sets(real, fake)
+    real, fake = check_pair(real, fake)
     size = min(size, len(real), len(fake))
     if subsets < 1 or size < 2:
         raise VbenchError(f"{subsets} subsets of {size} clips, expected at least 1 subset of 2 or more clips")
     values = np.empty(subsets)
     for number in range(subsets):
         rng = np.random.default_rng([seed, number])
-        x, y = (features[rng.permutation(len(features))[:size]] for features in (real, fake))
+        x, y = (f[rng.permutation(len(f))[:size]].astype(np.float64) for f in (real, fake))
         xx, yy, xy = (_kernel_sum(*pair, degree, coef) for pair in ((x, x), (y, y), (x, y)))
         if unbiased:
             xx, yy = xx - _diagonal_sum(x, degree, coef), yy - _diagonal_sum(y, degree, coef)
@@ -81,8 +80,9 @@ def kid_subsets(
 def _whole(
     real: np.ndarray, fake: np.ndarray, degree: int, coef: float, unbiased: bool, split: list[np.ndarray]
 ) -> Estimate:
+    real = real.astype(np.float64)
     reals = np.array_split(real, -(-len(real) // 256))  # any cut will do: the real set stays whole
-    fakes = [fake[block] for block in split]
+    fakes = [fake[block].astype(np.float64) for block in split]
     sizes = np.array([len(block) for block in split])
     within_real = _within(reals, degree, coef).sum()
     within = _within(fakes, degree, coef)

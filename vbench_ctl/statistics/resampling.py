@@ -1,4 +1,4 @@
-"""Intervals of scores of whole sets: leaving out blocks of clips (jackknife), drawing clips again (bootstrap).
+"""Intervals of scores: leaving out blocks of clips (jackknife), drawing clips again (bootstrap).
 
 Windows of one video are not independent, so whole clusters are left out or drawn. A score may be an array; its bounds
 then are arrays of the same shape.
@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from vbench_ctl.intervals import LEVEL
-
+LEVEL = 0.95
 Statistic = Callable[[np.ndarray], ArrayLike]  # from the indices (n,) of clips
 
 
@@ -23,6 +22,27 @@ class Estimate(NamedTuple):
     low: Any = None
     high: Any = None
     error: Any = None
+    curve: np.ndarray | None = None  # the score over time, where a metric of whole sets has one
+    note: str = ""  # what belongs beside the number
+
+
+def bootstrap_mean(
+    values: np.ndarray, clusters: Sequence[Hashable], resamples: int = 1000, seed: int = 0
+) -> tuple[float, float] | None:
+    """Return the percentile interval of the mean of (N,) values, drawing whole clusters again; None for one cluster."""
+    names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
+    if len(names) < 2:
+        return None
+    index = np.array([names[name] for name in clusters])
+    sums = np.bincount(index, weights=values.astype(np.float64))
+    counts = np.bincount(index)
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for at in range(resamples):
+        drawn = rng.integers(len(names), size=len(names))
+        means[at] = sums[drawn].sum() / counts[drawn].sum()
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def jackknife(

@@ -1,0 +1,15 @@
+"""Frames as GLASS sees them, and back."""
+
+import torch
+from torch import Tensor
+
+
+def normalised(frames: Tensor) -> Tensor:
+    """Turn uint8 frames (..., H, W, 3) into (..., 3, H, W) in [-1, 1]."""
+    return frames.movedim(-1, -3).float() / 127.5 - 1
+
+
+def pixels(frames: Tensor, truncate: bool = False) -> Tensor:
+    """Turn frames (..., 3, H, W) in [-1, 1] into uint8 (..., H, W, 3), rounded, or cut off as the release does."""
+    values = (frames.float().movedim(-3, -1) + 1) / 2 * 255
+    return (values if truncate else values.round()).clamp(0, 255).to(torch.uint8)

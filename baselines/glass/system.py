@@ -1,0 +1,133 @@
+"""GLASS as it is trained: one Adam, first on masks, shifts and inpainting alone, then on everything."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vbench_ctl.baselines.glass import losses, perceptual
+from vbench_ctl.baselines.glass.frames import normalised, pixels
+from vbench_ctl.baselines.glass.model import Glass, generated
+from vbench_ctl.training import Batch, Update
+
+# Non-finite gradients: Araachie/glass:training/trainer.py.
+LARGEST = 1e5
+
+
+class System(Glass):
+    """GLASS with its losses, schedules and samples."""
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the one Adam."""
+        adam = torch.optim.Adam(self.parameters(), self.settings.learning_rate, weight_decay=self.settings.weight_decay)
+        adam.register_step_pre_hook(_make_finite)
+        return {"adam": adam}
+
+    def rates(self, step: int) -> dict[str, float]:
+        """Return the factor on Adam's learning rate."""
+        return {"adam": self.settings.rate_at(step)}
+
+    def updates(self, batch: Batch, step: int) -> Iterator[Update]:
+        """Yield the one update of a step; weights that have no loss yet get no gradient and stay as they are."""
+        settings = self.settings
+        local = step >= settings.global_steps
+        frames = normalised(batch["frames"][:, : settings.frames_at(step)])
+        terms = self.terms(
+            frames,
+            given=min(settings.given_at(step), frames.shape[1] - 1),
+            temperature=settings.temperature_at(step),
+            local=local or settings.reference_decay,
+        )
+        yield Update("adam", self.total(terms, local), {name: term.detach() for name, term in terms.items()})
+        if settings.revive_every and local and (since := step + 1 - settings.global_steps) % settings.revive_every == 0:
+            codebook = self.local.actions.codebook
+            codebook.begin() if since == settings.revive_every else codebook.revive()
+
+    def terms(self, frames: Tensor, given: int, temperature: float = 1.0, local: bool = True) -> dict[str, Tensor]:
+        """Return the loss terms by name for frames (B, T, 3, H, W) in [-1, 1]."""
+        weights = self.settings.weights
+        near = self.distance(frames.device) if weights["background_perceptual"] else None
+        frozen = local and self.settings.freeze_layers
+        for part in (self.masking, self.inpainting, self.foreground_motion, self.background_motion):
+            part.train(self.training and not frozen)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            layers = self.layers(frames)
+            terms = losses.of_layers(frames, layers, near, self.settings.mask_share)
+        if local:
+            far = self.distance(frames.device) if weights["rendering_perceptual"] else None
+            terms |= losses.of_rendering(layers, self.rendering(layers, given, temperature), far)
+        return terms
+
+    def total(self, terms: dict[str, Tensor], local: bool = True) -> Tensor:
+        """Return the weighted sum; without `local` the local terms count nothing, but their gradients are there."""
+        weights = self.settings.weights
+        off = () if local else losses.LOCAL
+        return torch.stack([0 * term if name in off else weights[name] * term for name, term in terms.items()]).sum()
+
+    def distance(self, device: torch.device) -> losses.Distance:
+        """Return the perceptual distance; it is no part of the system, so that nothing trains or saves it."""
+        return perceptual.load(device)
+
+    def evaluate(self, batch: Batch, step: int) -> dict[str, float]:
+        """Return how well frames 2..T come out of the first one and what was found in them."""
+        frames = normalised(batch["frames"])
+        layers = self.layers(frames)
+        made = self.rendering(layers, given=1, temperature=self.settings.temperature_at(step))
+        video = generated(layers.backgrounds[:, 0], layers.background_shifts, made)
+        found = {
+            "psnr": _psnr(frames[:, 1:], video),
+            "psnr_layers": _psnr(frames[:, 1:], layers.reconstruction),
+            "mask_share": float(layers.masks.mean()),
+            "codes_used": float(codes_used(made.choice, self.settings.codes)),
+        }
+        if "masks" in batch:
+            found["iou"] = float(iou(layers.masks[:, :, 0], batch["masks"].float() / 255))
+        return found
+
+    def pictures(self, batch: Batch, step: int) -> list[tuple[str, np.ndarray]]:
+        """Return what becomes of the first clip, each uint8 (T, H, W, 3)."""
+        frames = normalised(batch["frames"][:1])
+        layers = self.layers(frames)
+        made = self.rendering(layers, given=1, temperature=self.settings.temperature_at(step))
+        video = generated(layers.backgrounds[:, 0], layers.background_shifts, made)
+        first = frames[:, :1]
+        rows = {
+            "real": frames,
+            "mask": (2 * layers.masks - 1).expand_as(frames),
+            "foreground": layers.foregrounds,
+            "background": layers.backgrounds,
+            "layers moved": torch.cat([first, layers.reconstruction], 1),
+            "rendered": torch.cat([layers.foregrounds[:, :1], made.pictures[0]], 1),
+            "rendered mask": (2 * torch.cat([layers.masks[:, :1], made.masks], 1) - 1).expand_as(frames),
+            "generated": torch.cat([first, video], 1),
+        }
+        return [(label, pixels(video)[0].cpu().numpy()) for label, video in rows.items()]
+
+
+def iou(masks: Tensor, truth: Tensor) -> Tensor:
+    """Return the soft intersection over union of masks (..., H, W), the mean over the frames."""
+    both = (masks * truth).sum((-2, -1))
+    either = (1 - (1 - masks) * (1 - truth)).sum((-2, -1))
+    return (both / (either + 1e-16)).mean()
+
+
+def codes_used(choice: Tensor, codes: int) -> Tensor:
+    """Return the perplexity of chosen codes or weights: K when all are taken equally often, 1 when one always is."""
+    taken = choice if choice.is_floating_point() else F.one_hot(choice, codes).float()
+    share = taken.flatten(0, -2).mean(0)
+    return (-(share * (share + 1e-10).log()).sum()).exp()
+
+
+def _psnr(real: Tensor, made: Tensor) -> float:
+    error = ((real - made.clamp(-1, 1)) / 2).square().mean((2, 3, 4))
+    return float((-10 * (error + 1e-8).log10()).mean())
+
+
+def _make_finite(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            if weight.grad is not None:
+                weight.grad.nan_to_num_(nan=0.0, posinf=LARGEST, neginf=-LARGEST)

@@ -1,0 +1,92 @@
+"""What GLASS can do besides protocols: play by given actions, copy a motion, show every action, take a clip apart."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vbench_ctl.baselines.glass import play
+from vbench_ctl.baselines.glass.frames import normalised, pixels
+from vbench_ctl.baselines.glass.system import System
+from vbench_ctl.errors import UsageError
+from vbench_ctl.generation import Given
+
+Named = list[tuple[str, np.ndarray]]  # clips, uint8 (T, H, W, 3)
+
+
+def control(system: System, given: Given) -> Named:
+    """Play the columns action, dx, dy and, if there, camera_dx and camera_dy (in pixels) from each first frame."""
+    if lacking := [name for name in ("action", "dx", "dy") if name not in given.control]:
+        raise UsageError(
+            f"--control: the column {lacking[0]} is missing; expected action, dx, dy (pixels to the right, down)"
+        )
+    size = _size(given)
+    shifts, camera = (_shifts(given.control, names, size) for names in (("dx", "dy"), ("camera_dx", "camera_dy")))
+    actions = torch.tensor(given.control["action"].astype(np.int64))
+    made = []
+    for name, clip in given.clips:
+        controls = play.Controls(*(each[None].to(_device(system)) for each in (actions, shifts, camera)))
+        first = _normalised(system, clip[:1])[:, 0]
+        made.append((name, _whole(clip, play.rollout(system, first, controls))))
+    return made
+
+
+def transfer(system: System, given: Given) -> Named:
+    """Let each first frame do what happens in the driving clip."""
+    if given.driving is None:
+        raise UsageError("--way transfer copies the motion of a clip; give it with --control-from")
+    driving = _normalised(system, given.driving[: given.length])
+    made = [("driving", given.driving[: given.length])]
+    for name, clip in given.clips:
+        first = _normalised(system, clip[:1])[:, 0]
+        made.append((name, _whole(clip, play.transfer(system, driving, first))))
+    return made
+
+
+def grid(system: System, given: Given) -> Named:
+    """Repeat every learnt action, and every direction, from the first frames, a row for each."""
+    _size(given)
+    frames = torch.cat([_normalised(system, clip[:1])[:, 0] for _, clip in given.clips])
+    grids: dict[str, Callable[..., Tensor]] = {"local": play.local_grid, "global": play.global_grid}
+    return [(name, pixels(make(system, frames, given.length - 1)).cpu().numpy()) for name, make in grids.items()]
+
+
+def segment(system: System, given: Given) -> Named:
+    """Take each clip apart: its masks, its foreground and its background without it."""
+    made = []
+    for name, clip in given.clips:
+        seen = play.see(system, _normalised(system, clip[: given.length]))
+        masks = (2 * seen.masks - 1)[:, :, None].expand(-1, -1, 3, -1, -1)
+        parts = {"mask": masks, "foreground": seen.foregrounds, "background": seen.backgrounds}
+        made += [(f"{name}-{part}", pixels(video)[0].cpu().numpy()) for part, video in parts.items()]
+    return made
+
+
+WAYS = {"control": control, "transfer": transfer, "grid": grid, "segment": segment}
+
+
+def _device(system: System) -> torch.device:
+    return next(system.parameters()).device
+
+
+def _normalised(system: System, clip: np.ndarray) -> Tensor:
+    return normalised(torch.from_numpy(np.ascontiguousarray(clip[None])).to(_device(system)))
+
+
+def _whole(clip: np.ndarray, made: Tensor) -> np.ndarray:
+    return np.concatenate([clip[:1], pixels(made)[0].cpu().numpy()])
+
+
+def _size(given: Given) -> tuple[int, int]:
+    if not given.clips:
+        raise UsageError("this way begins at real first frames; give clips with --real")
+    height, width = given.clips[0][1].shape[1:3]
+    return height, width
+
+
+def _shifts(control: dict[str, np.ndarray], names: tuple[str, str], size: tuple[int, int]) -> Tensor:
+    """Turn pixels into halves of the width and the height, as the model has it; columns that are not there are zero."""
+    steps = len(control["action"])
+    pixels_moved = [control.get(name, np.zeros(steps)) for name in names]
+    return torch.tensor(np.stack([2 * pixels_moved[0] / size[1], 2 * pixels_moved[1] / size[0]], -1)).float()

@@ -1,0 +1,59 @@
+"""DTDB: dynamic textures (fire, clouds, vegetation, waterfall), the frames that the cINN paper took from the database."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vbench_ctl.archives import Archive
+from vbench_ctl.clips import Clip
+from vbench_ctl.errors import UsageError
+from vbench_ctl.frame_folders import FolderShard, clips_of_folders, cut, numbered
+from vbench_ctl.registry import option
+from vbench_ctl.store import Dropped
+
+VERSION = 1
+SPLITS = ("train", "eval")  # the paper tests on eval as well
+TEXTURES = ("fire", "clouds", "vegetation", "waterfall")
+FRAME = r"(?P<texture>{texture})/(?P<split>train|eval)/(?P<video>[^/]+)/frame(?P<number>\d+)\.(?:png|jpe?g)"
+TYPICAL = {"train": (90, 250), "eval": (15, 250)}  # videos and frames of each, a rough guess: no count is published
+
+
+@dataclass(frozen=True)
+class Options:
+    texture: str = option("fire", "Which texture.", TEXTURES)
+    size: int = option(128, "Side of the square frames; 144 leaves room for the paper's random crops.")
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.size <= 1024:
+            raise UsageError(f"--size {self.size}: it must be between 8 and 1024 pixels")
+
+
+def variant(options: Options) -> str:
+    """Name the store these options make."""
+    return f"{options.texture}{options.size}"
+
+
+def facts(options: Options) -> dict[str, Any]:
+    """Return what the manifest must say besides the options."""
+    return {"geometry": "squashed to a square, bilinear without antialiasing (kornia 0.5 Resize)"}
+
+
+def shards(split: str, options: Options, limit: int | None, archive: Archive) -> list[FolderShard]:
+    """Cut a split into work items of whole videos."""
+    videos = numbered(archive, FRAME.format(texture=options.texture), ("split", "video"))
+    chosen = {f"{split}/{video}": found for (where, video), found in videos.items() if where == split}
+    if not chosen:
+        raise archive.lacking(f"{options.texture}/{split}/VIDEO/frame0.jpg and so on")
+    return cut(dict(list(chosen.items())[:limit]), (options.size, options.size), "torch_half_pixel")
+
+
+def estimate(split: str, options: Options, limit: int | None = None) -> tuple[int, int]:
+    """Return how many clips and bytes a split takes."""
+    videos, frames = TYPICAL[split]
+    count = min(videos, limit or videos)
+    return count, count * frames * options.size**2 * 3
+
+
+def clips(shard: FolderShard) -> Iterator[Clip | Dropped]:
+    """Yield the clips of one work item."""
+    return clips_of_folders(shard)

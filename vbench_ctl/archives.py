@@ -1,0 +1,261 @@
+"""Read the files in folders, tar and zip archives alike, without unpacking what can be read in place.
+
+A name that would lead out of the archive (`../`, absolute, a link) is refused, whether it is read or unpacked.
+"""
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from vbench_ctl import files
+from vbench_ctl.errors import VbenchError
+from vbench_ctl.progress import progress
+
+_TARS = (".tar",)
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of a folder or an archive. Its `repr` does not say where the archive lies, since that decides nothing."""
+
+    name: str  # in the archive, with slashes
+    size: int
+    place: Path = field(repr=False)  # the file itself, or the archive
+    offset: int | None = field(default=None, repr=False)  # of its bytes in an uncompressed tar
+    zipped: bool = field(default=False, repr=False)
+
+    @property
+    def path(self) -> PurePosixPath:
+        return PurePosixPath(self.name)
+
+    def open(self) -> BinaryIO:
+        """Open it for reading; the file object can seek."""
+        try:
+            if self.zipped:
+                return _zip(self.place, os.getpid()).open(self.name)  # type: ignore[return-value]
+            file = open(self.place, "rb")  # noqa: SIM115  # the caller closes it
+        except (OSError, *_DAMAGED) as error:
+            raise VbenchError(f"{self.place}: {self.name} cannot be read ({error}); fetch the file again") from error
+        return file if self.offset is None else io.BufferedReader(_Part(file, self.offset, self.size))
+
+    def read(self) -> bytes:
+        """Return its bytes."""
+        try:
+            with self.open() as file:
+                data = file.read()
+        except (OSError, *_DAMAGED) as error:
+            raise VbenchError(f"{self.place}: {self.name} cannot be read ({error}); fetch the file again") from error
+        if len(data) != self.size:
+            raise VbenchError(
+                f"{self.place}: {self.name} has {len(data)} of {self.size} bytes, the file is cut short; fetch it again"
+            )
+        return data
+
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Yield a path of its own, for readers that take nothing else; one that lies in an archive is copied out."""
+        if self.offset is None and not self.zipped:
+            yield self.place
+            return
+        with tempfile.NamedTemporaryFile(suffix=self.path.suffix) as copy:
+            copy.write(self.read())
+            copy.flush()
+            yield Path(copy.name)
+
+
+class _Part(io.RawIOBase):
+    """A stretch of a file, read as if it were one."""
+
+    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
+        self.file, self.offset, self.size, self.at = file, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self.at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.at, os.SEEK_END: self.size}[whence]
+        return self.at
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = max(0, min(len(buffer), self.size - self.at))
+        self.file.seek(self.offset + self.at)
+        data = self.file.read(wanted)
+        buffer[: len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What a dataset is read from: downloaded or handed files and folders, and where unpacked ones may be kept."""
+
+    paths: tuple[Path, ...]
+    root: Path | None = None  # VBENCH_HOME, unless given
+    sources: tuple[dict[str, Any], ...] = ()  # name, size, sha256 and origin of each path, for the manifest
+
+    @cached_property
+    def members(self) -> list[Member]:
+        """Return all files in all paths, sorted by name; compressed tars are unpacked once."""
+        return sorted((each for path in self.paths for each in members(path, self.root)), key=lambda each: each.name)
+
+    def matching(self, pattern: str) -> dict[tuple[str, ...], Member]:
+        """Return the files whose name ends in a match of `pattern`, by the groups that it found.
+
+        The name may begin with any folders, so it does not matter how deep a user unpacked the archive.
+        """
+        expression = re.compile(rf"(?:.*/)?{pattern}")
+        found = ((expression.fullmatch(each.name), each) for each in self.members)
+        return {match.groups(): each for match, each in found if match}
+
+    def lacking(self, wanted: str) -> VbenchError:
+        """Say that the paths do not hold what the dataset is made of."""
+        there = ", ".join(each.name for each in self.members[:3]) or "no file"
+        where = ", ".join(map(str, self.paths)) or "nothing"
+        return VbenchError(f"{where}: has {there}, expected {wanted}; give the right files with --archive")
+
+
+def members(path: Path, root: Path | None = None) -> list[Member]:
+    """Return the files of a folder or an archive, or the file itself, sorted by name."""
+    if path.is_dir():
+        found = _in_folder(path)
+    elif not path.exists():
+        raise VbenchError(f"{path}: not there; give a file or folder that is")
+    elif path.name.lower().endswith(_COMPRESSED):
+        found = _in_folder(unpacked(path, root))
+    elif path.name.lower().endswith(_TARS):
+        found = _in_tar(path)
+    elif path.suffix.lower() == ".zip":
+        found = _in_zip(path)
+    else:
+        found = [Member(path.name, path.stat().st_size, path)]
+    return sorted(found, key=lambda each: each.name)
+
+
+def stream(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and bytes of each file of a tar, compressed or not, in its order: nothing is written to disk."""
+    with _opened_tar(path, "r|*") as tar:
+        for entry in tar:
+            if _is_file(entry, path):
+                file = tar.extractfile(entry)
+                assert file
+                yield entry.name.removeprefix("./"), file.read()
+
+
+def unpacked(path: Path, root: Path | None = None) -> Path:
+    """Unpack an archive into the cache, once, and return the folder."""
+    state = path.stat()
+    key = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
+    folder = files.home(root) / "cache" / "unpacked" / f"{path.name.split('.')[0]}-{key}"
+    if not folder.is_dir():
+        with files.atomic(folder) as part:
+            part.mkdir()
+            _unpack(path, part)
+    return folder
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    if path.suffix.lower() == ".zip":
+        found = _in_zip(path)
+        with progress(f"unpack {path.name}", len(found), "files") as advance:
+            for each in found:
+                target = folder / each.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with each.open() as source, open(target, "wb") as made:
+                    shutil.copyfileobj(source, made, 1 << 20)
+                advance(1)
+        return
+    total = path.stat().st_size >> 20
+    shown = 0
+    with (
+        open(path, "rb") as file,
+        _opened_tar(path, "r|*", file) as tar,
+        progress(f"unpack {path.name}", total, "MB") as advance,
+    ):
+        for entry in tar:
+            if _is_file(entry, path):
+                tar.extract(entry, folder, filter="data")
+            advance((file.tell() >> 20) - shown)
+            shown = file.tell() >> 20
+
+
+@contextmanager
+def _opened_tar(path: Path, mode: Any, file: BinaryIO | None = None) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path, mode, fileobj=file) as tar:
+            yield tar
+    except _DAMAGED as error:
+        raise VbenchError(f"{path}: not a whole tar archive ({error}); fetch it again") from error
+
+
+def _in_folder(folder: Path) -> list[Member]:
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith("."):
+                path = Path(place, name)
+                found.append(Member(path.relative_to(folder).as_posix(), path.stat().st_size, path))
+    return found
+
+
+def _in_tar(path: Path) -> list[Member]:
+    with _opened_tar(path, "r:") as tar:
+        entries = [entry for entry in tar if _is_file(entry, path)]
+    return [Member(entry.name.removeprefix("./"), entry.size, path, entry.offset_data) for entry in entries]
+
+
+@lru_cache(maxsize=4)
+def _zip(path: Path, process: int) -> zipfile.ZipFile:
+    """Open a zip archive once per process: its list of files may be long."""
+    return zipfile.ZipFile(path)
+
+
+def _in_zip(path: Path) -> list[Member]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    except (OSError, *_DAMAGED) as error:
+        raise VbenchError(f"{path}: not a whole zip archive ({error}); fetch it again") from error
+    for entry in entries:
+        _check_inside(entry.filename, path)
+        if entry.flag_bits & 1:
+            raise VbenchError(f"{path}: {entry.filename} is encrypted; unpack it with its password and give the folder")
+    return [Member(entry.filename, entry.file_size, path, zipped=True) for entry in entries]
+
+
+def _is_file(entry: tarfile.TarInfo, path: Path) -> bool:
+    """Tell whether an entry is a file; whatever could lead out of the archive is refused."""
+    _check_inside(entry.name, path)
+    if entry.issym() or entry.islnk():
+        _check_inside(entry.linkname, path)
+        raise VbenchError(
+            f"{path}: {entry.name} is a link, which data archives have no need of; do not trust this file"
+        )
+    return entry.isfile()
+
+
+def _check_inside(name: str, path: Path) -> None:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:", name) or "\0" in name:
+        raise VbenchError(f"{path}: {name} leads out of the archive; do not trust this file")

@@ -1,0 +1,83 @@
+"""SHA-256 of large files, computed once: VBENCH_HOME/cache/hashes.json knows each by its path, size and time."""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vbench_ctl import archives, files
+from vbench_ctl.fetch import megabytes
+
+_SETTLED_SECONDS = 2  # a file changed more recently may change again within the resolution of its time
+_BLOCK = 1 << 20
+
+
+def digest(path: Path, root: Path | None = None) -> str:
+    """Return the SHA-256 of a file; it is read again only when its size or time has changed."""
+    seen = _seen(path)
+    entry = read(_cache(root)).get(str(path.resolve()))
+    if entry and entry[:2] == seen:
+        return str(entry[2])
+    found = compute(path)
+    if _seen(path) == seen:
+        remember(path, found, root)
+    return found
+
+
+def compute(path: Path) -> str:
+    """Read a file, showing the progress, and return its SHA-256."""
+    state = hashlib.sha256()
+    with open(path, "rb") as file, megabytes(f"verify {path.name}", 0, path.stat().st_size) as advance:
+        while block := file.read(_BLOCK):
+            state.update(block)
+            advance(len(block))
+    return state.hexdigest()
+
+
+def remember(path: Path, sha256: str, root: Path | None = None) -> None:
+    """Note a hash that is known already."""
+    size, changed = _seen(path)
+    if time.time_ns() - changed < _SETTLED_SECONDS * 1e9:
+        return
+    with changing(_cache(root)) as known:
+        for gone in [key for key in known if not os.path.exists(key)]:
+            del known[gone]
+        known[str(path.resolve())] = [size, changed, sha256]
+
+
+def listing(folder: Path) -> str:
+    """Return the SHA-256 of the names, sizes and times in a folder: reading it whole could take hours."""
+    found = archives.members(folder)
+    lines = (f"{each.name}\0{each.size}\0{each.place.stat().st_mtime_ns}\n" for each in found)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds, nothing when it is not there."""
+    return files.read_json(path) if path.exists() else {}
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what a JSON file holds and write back what becomes of it; other processes wait."""
+    import fcntl
+
+    with files.explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path.with_name(f".{path.name}.lock"), "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            data = read(path)
+            yield data
+            files.write_json(path, data)
+
+
+def _seen(path: Path) -> list[int]:
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]
+
+
+def _cache(root: Path | None) -> Path:
+    return files.home(root) / "cache" / "hashes.json"

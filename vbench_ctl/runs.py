@@ -1,0 +1,219 @@
+"""The run folder: what was trained, how, on what, and its checkpoints.
+
+recipe.toml                              the resolved recipe: every value
+run.json                                 format, baseline, data, versions, when it was resumed with which changes
+log.jsonl                                losses, learning rates and validation numbers by stage and step
+checkpoints/[STAGE/]step-000001000.pt    weights, their moving average, optimisers; the newest few
+pictures/, tensorboard/, wandb/          samples over time, and loggers
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pickle
+import platform
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from vbench_ctl import __version__, files, recipes
+from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.recipes import DataSettings, Recipe, TrainingSettings
+
+FORMAT = "vbench-run 1"
+STATE = ("step", "system", "optimizers", "ema", "facts")  # what every checkpoint has
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened run folder."""
+
+    folder: Path
+    baseline: str
+    recipe: Recipe
+    about: dict[str, Any]  # what run.json says
+
+    def title(self, stage: str) -> str:
+        """Return how messages and loggers call a stage of it."""
+        return f"{self.folder.name} {stage}".strip()
+
+
+def path(baseline: str, recipe: Recipe, root: str | Path | None = None) -> Path:
+    """Return where a run belongs unless the user says otherwise."""
+    dataset = Path(next(iter(recipe.data.values())).dataset).stem or "data"
+    return files.home(root) / "runs" / f"{baseline}-{dataset}-{recipe.name}"
+
+
+def create(folder: Path, baseline: str, recipe: Recipe) -> Run:
+    """Start a run folder; one that holds the same run is opened, so that going on needs no other words."""
+    text = recipes.text(recipe)
+    if (folder / "run.json").exists():
+        held = open_run(folder)
+        if held.baseline != baseline or recipes.text(held.recipe) != text:
+            raise UsageError(
+                f"{folder} holds another run, of {held.baseline} with {folder}/recipe.toml; choose another --out, "
+                f'or go on with that one: vbench-ctl train --resume "{folder}"'
+            )
+        return held
+    about = {
+        "format": FORMAT,
+        "id": secrets.token_hex(4),
+        "baseline": baseline,
+        "recipe": recipe.name,
+        "seed": {stage: training.seed for stage, training in recipe.training.items()},
+        "data": {},
+        "made": _made(),
+    }
+    files.write_text(folder / "recipe.toml", text)
+    files.write_json(folder / "run.json", about)
+    return Run(folder, baseline, recipe, about)
+
+
+def open_run(folder: Path, sets: Sequence[str] = ()) -> Run:
+    """Open a run folder, with changes to its recipe."""
+    if not (folder / "run.json").is_file():
+        raise UsageError(f"{folder}: no run there (it has no run.json); start one with vbench-ctl train")
+    about = files.read_json(folder / "run.json")
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        found = about.get("format") if isinstance(about, dict) else None
+        by = about.get("made", {}).get("with", {}).get("vbench-ctl", "another program") if found else "another program"
+        raise VbenchError(
+            f"{folder}/run.json: its format is {found!r} (vbench-ctl {by}), this version {__version__} reads {FORMAT!r}; "
+            "use the version that made it, or train anew with another --out"
+        )
+    leaf = recipes.trainable(about["baseline"])
+    recipe = recipes.read(folder / "recipe.toml", leaf, sets=sets, name=about["recipe"])
+    return Run(folder, about["baseline"], recipe, about)
+
+
+def go_on(folder: Path, recipe: Recipe) -> Run:
+    """Open a run that goes on with this recipe, and note what is different."""
+    held = open_run(folder)
+    changes: dict[str, Any] = {}
+    for stage in recipe.data:
+        before, after = recipes.flat(held.recipe, stage), recipes.flat(recipe, stage)
+        changes |= {f"{stage} {key}".strip(): after[key] for key in after if after[key] != before[key]}
+    about = {**held.about, "resumed": [*held.about.get("resumed", []), {**_made(), "changes": changes}]}
+    files.write_text(folder / "recipe.toml", recipes.text(recipe))
+    files.write_json(folder / "run.json", about)
+    return Run(folder, held.baseline, recipe, about)
+
+
+def note_data(run: Run, stage: str, fingerprint: str) -> None:
+    """Write down what a stage is trained on; when it goes on it must be the same."""
+    held = run.about["data"].setdefault(stage, fingerprint)
+    if held != fingerprint:
+        raise VbenchError(
+            f"{run.folder}: this run was trained on {held}, and what is there now is {fingerprint}; put the data back, "
+            "or train anew with another --out"
+        )
+    files.write_json(run.folder / "run.json", run.about)
+
+
+def _made() -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "accelerate")}
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "with": {"vbench-ctl": __version__, "python": platform.python_version(), **versions},
+        "on": f"{platform.system()} {platform.machine()}",
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+# Checkpoints
+
+
+def checkpoints(folder: Path, stage: str) -> dict[int, Path]:
+    """Return the checkpoints of a stage by step, in order."""
+    found = (folder / "checkpoints" / stage).glob("step-*.pt")
+    steps = {path.stem.removeprefix("step-"): path for path in found}
+    return {int(step): steps[step] for step in sorted(steps) if step.isdecimal()}
+
+
+def save(folder: Path, stage: str, state: dict[str, Any], keep: int) -> Path:
+    """Write a checkpoint in one step, then remove the oldest beyond `keep`."""
+    import torch
+
+    path = folder / "checkpoints" / stage / f"step-{state['step']:09d}.pt"
+    with files.atomic(path) as part, open(part, "wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch hides that the disk was full
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+        file.flush()
+        os.fsync(file.fileno())
+    for old in list(checkpoints(folder, stage).values())[:-keep]:
+        old.unlink()
+    return path
+
+
+def restore(path: Path) -> dict[str, Any]:
+    """Read a checkpoint into the processor's memory; nothing in it is executed."""
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise VbenchError(
+            f"{path}: cut short or not a checkpoint ({reason}); remove it, and the one before it is used"
+        ) from error
+    if not isinstance(state, dict) or any(key not in state for key in STATE):
+        raise VbenchError(f"{path}: not a checkpoint of vbench-ctl, which has {', '.join(STATE)}; remove it")
+    return state
+
+
+def last(folder: Path, stage: str) -> dict[str, Any] | None:
+    """Read the newest checkpoint of a stage, if there is one."""
+    found = checkpoints(folder, stage)
+    return restore(found[max(found)]) if found else None
+
+
+def imported(
+    folder: Path,
+    baseline: str,
+    leaf: ModuleType,
+    settings: Any,
+    weights: dict[str, dict[str, Any]],
+    facts: Any,
+    source: Path,
+) -> Run:
+    """Make a finished run of weights by stage that were trained elsewhere."""
+    stages = tuple(weights)
+    data = {stage: DataSettings(dataset="elsewhere") for stage in leaf.STAGES}
+    training = {stage: TrainingSettings(steps=1, track=()) for stage in leaf.STAGES}
+    run = create(folder, baseline, Recipe("imported", settings, data, training))
+    files.write_json(folder / "run.json", {**run.about, "imported": {"name": source.name, "stages": stages}})
+    for stage in stages:
+        state = {"step": 1, "system": weights[stage], "optimizers": {}, "ema": {}, "facts": dataclasses.asdict(facts)}
+        save(folder, stage, state, keep=1)
+    return run
+
+
+# The log
+
+
+def log(folder: Path, entry: dict[str, Any]) -> None:
+    """Append one line to the log."""
+    with files.explained(folder / "log.jsonl"), open(folder / "log.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of the log; one that was being written when its process was killed is left out."""
+    if not (folder / "log.jsonl").exists():
+        return []
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def rewind_log(folder: Path, stage: str, step: int) -> None:
+    """Forget what a stage logged after `step`: it is about to be done again."""
+    kept = [entry for entry in read_log(folder) if entry["stage"] != stage or entry["step"] <= step]
+    files.write_text(folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in kept))
