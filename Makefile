@@ -44,6 +44,9 @@ bench: $(STAMP)-all
 	$(BIN)/python benchmarks/frechet.py
 	$(BIN)/vbench-ctl weights fetch i3d-k400
 	$(BIN)/python benchmarks/i3d.py
+	$(BIN)/python benchmarks/g3an.py
+	$(BIN)/python benchmarks/ccvs.py
+	$(BIN)/python benchmarks/cinn.py
 
 $(STAMP)-core:
 	$(VENV)

@@ -1107,18 +1107,18 @@ def asked(context: int, window: np.ndarray | None, **options):
     from vbench_ctl.generation import Asked
 
     given = clips(1)[0, :context].numpy()
-    return Asked("a", given, given[:0], 6 - context, {}, window, (0,), glass.Options(**options))
+    return Asked("a", given, given[:0], 6 - context, {}, window, (32, 48), (0,), glass.Options(**options))
 
 
 def test_clips_are_made_again_whatever_else_is_asked_for():
     system = tiny().train()
     one, other = clips(1)[0].numpy(), clips(1, seed=1)[0].numpy()
-    (alone,) = glass.generate(system, [asked(2, one)])
-    together = glass.generate(system, [asked(2, other), asked(2, one)])
+    (alone,) = (made.frames for made in glass.generate(system, [asked(2, one)]))
+    together = [made.frames for made in glass.generate(system, [asked(2, other), asked(2, one)])]
     assert alone.shape == (4, 32, 48, 3) and alone.dtype == np.uint8
     assert np.array_equal(alone, together[1]) and not np.array_equal(alone, together[0])
     assert system.training  # as it was before
-    (forced,) = glass.generate(system, [asked(2, one, teacher_forced=True)])
+    (forced,) = (made.frames for made in glass.generate(system, [asked(2, one, teacher_forced=True)]))
     assert np.abs(forced[0].astype(int) - alone[0]).max() <= 1  # both are made of the real frames so far
     with pytest.raises(UsageError, match="inferred-actions"):
         glass.generate(system, [asked(2, None)])

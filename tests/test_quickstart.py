@@ -4,23 +4,34 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from vbench_ctl import generation, protocols, quickstart, registry, rows
+from vbench_ctl import generation, protocols, quickstart, recipes, registry, rows
 from vbench_ctl.cli import main
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart")
-    result = CliRunner().invoke(main, ["quickstart", "--out", str(folder), "--workers", "1"])
-    assert result.exit_code == 0, result.output
-    return folder, result
+    load = recipes.load
+    with pytest.MonkeyPatch.context() as patch:  # to see that it is trained, two steps will do
+        patch.setattr(recipes, "load", lambda *words: load(*words, sets=["training.steps=2", "training.workers=0"]))
+        result = CliRunner().invoke(main, ["quickstart", "--out", str(folder), "--workers", "1"])
+        assert result.exit_code == 0, result.output
+        yield folder, result
+
+
+def names() -> list[str]:
+    """Everything that the quickstart shows: what needs no training, and what is trained."""
+    untrained = [n for n in registry.names("baselines") if not generation.is_trained(registry.load("baselines", n))]
+    trained = quickstart.learners(protocols.load(quickstart.PROTOCOL))
+    assert "glass" in trained
+    return sorted([*untrained, *trained])
 
 
 def test_it_prints_the_table_and_what_to_do_next(finished):
     _folder, result = finished
     assert f"### {quickstart.PROTOCOL}" in result.stdout and "Next:" in result.stdout
-    assert "1/4" in result.stderr and "1/4" not in result.stdout
-    for name in registry.names("baselines"):
+    assert "1/5" in result.stderr and "1/5" not in result.stdout
+    for name in names():
         assert f"| {name} |" in result.stdout
 
 
@@ -28,7 +39,7 @@ def test_it_writes_tables_rows_and_pictures(finished):
     folder, _ = finished
     with open(folder / "leaderboard.csv", newline="") as file:
         lines = list(csv.DictReader(file))
-    baselines = registry.names("baselines")
+    baselines = names()
     assert {line["model"] for line in lines} == set(baselines)
     assert (folder / "leaderboard.md").read_text().startswith(f"### {quickstart.PROTOCOL}")
     for name in baselines:

@@ -58,7 +58,7 @@ class Scores:
         """Add generated and real clips; metrics that compare clip with clip take them as pairs, in this order."""
         fakes = sources.as_source(fake, "the generated clips", first=self._fakes)
         reals = sources.as_source(real, "the real clips", first=self._reals)
-        if any(each.needs_pair for each in self.metrics):
+        if any(each.compares_cases for each in self.metrics):
             if len(fakes.ids) != len(reals.ids):
                 raise VbenchError(f"{len(fakes.ids)} generated and {len(reals.ids)} real clips make no pairs")
             pairs = [pairing.Pair(name, (own,)) for name, own in zip(reals.ids, fakes.ids, strict=True)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, pairing, pictures, protocols, registry, video
+from vbench_ctl import __version__, execute, files, pairing, pictures, protocols, registry, tracks, video
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
 from vbench_ctl.protocols import Case, Protocol
@@ -24,7 +24,7 @@ SHOWN = 16  # clips on a sheet
 CHUNK = 8  # clips of one work item, which a trained model makes together
 # What a protocol's control lets a model see: the tracks of every frame; of the last one for "endpoint".
 CONTROL_TRACKS = {
-    "actions": ("actions", "global_action", "local_action", "shift_fg", "shift_bg"),
+    "actions": ("actions", "global_action", "local_action", "shift_fg", "shift_bg", "motion_fg"),
     "state": ("state",),
     "endpoint": ("state", "position"),
     "audio": ("stft",),
@@ -81,8 +81,20 @@ class Asked:
     predict: int
     controls: dict[str, np.ndarray]
     real: np.ndarray | None
+    size: tuple[int, int]  # height and width of the frames wanted; those given may have been made smaller for the model
     seed: tuple[int, ...]
     options: Any  # the leaf's Options, None where it has none
+
+
+@dataclass(frozen=True)
+class Made:
+    """A clip that a trained model made, with what it inferred on the way, or was told: tracks.py.
+
+    Tracks are of the whole case, given frames too, and of frames of the size that was asked for.
+    """
+
+    frames: np.ndarray  # uint8 (predict, H, W, 3)
+    tracks: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,6 +163,9 @@ def generate(
     model: Model, protocol: Protocol, real: Source, out: Path, seed: int = 0, workers: execute.Workers = 1
 ) -> dict[str, Any]:
     """Write one lossless video per case and sample, and the manifest; what is there already is kept."""
+    taken = getattr(model.leaf, "CONTROLS", (protocol.control,))
+    if protocol.control not in taken:
+        raise UsageError(f"{protocol.id} gives {protocol.control}, and {model.name} takes {' or '.join(taken)}")
     cases = protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])
     wanted = _wanted(protocol, cases)
     header = {
@@ -220,19 +235,27 @@ class _Order:
 
 
 def _generate_chunk(order: _Order, wanted: Sequence[_Wanted]) -> None:
-    for each, frames in zip(wanted, _frames(order, wanted), strict=True):
-        if len(frames) == order.task.protocol.predict and each.case:
-            frames = pairing.framed(frames, order.task.window(each.index), order.task.protocol)
-        video.write(order.out / each.file, frames)
+    protocol = order.task.protocol
+    for each, made in zip(wanted, _made(order, wanted), strict=True):
+        path, frames = order.out / each.file, made.frames
+        if len(frames) == protocol.predict and each.case:
+            frames = pairing.framed(frames, order.task.window(each.index), protocol)
+        if made.tracks:
+            tracks.write(tracks.beside(path), made.tracks, protocol.length)
+        video.write(path, frames)  # last: the clip says that all of it is there
 
 
-def _frames(order: _Order, wanted: Sequence[_Wanted]) -> list[np.ndarray]:
+def _made(order: _Order, wanted: Sequence[_Wanted]) -> list[Made]:
     task, model = order.task, order.model
     if not model.run:
         rngs = [np.random.default_rng([order.seed, each.index, each.sample]) for each in wanted]
         cases = [each.index % len(task.cases) for each in wanted]  # where nothing is given there may be more clips
-        return [model.leaf.generate(task, case, rng) for case, rng in zip(cases, rngs, strict=True)]
+        return [_whole(model.leaf.generate(task, case, rng)) for case, rng in zip(cases, rngs, strict=True)]
     return continuations(model, [_asked(order, each) for each in wanted])
+
+
+def _whole(made: np.ndarray | Made) -> Made:
+    return made if isinstance(made, Made) else Made(made)
 
 
 def _asked(order: _Order, each: _Wanted) -> Asked:
@@ -240,7 +263,8 @@ def _asked(order: _Order, each: _Wanted) -> Asked:
     seed = (order.seed, each.index, each.sample)
     if not each.case:
         nothing = np.zeros((0, *task.window(0).shape[1:]), np.uint8)
-        return Asked(each.file, nothing, nothing, protocol.predict, {}, None, seed, order.model.options)
+        size = nothing.shape[1:3]
+        return Asked(each.file, nothing, nothing, protocol.predict, {}, None, size, seed, order.model.options)
     window = task.window(each.index)
     return Asked(
         each.file,
@@ -249,28 +273,53 @@ def _asked(order: _Order, each: _Wanted) -> Asked:
         protocol.predict,
         task.controls(each.index),
         window if protocol.control == "inferred-actions" else None,
+        window.shape[1:3],
         seed,
         order.model.options,
     )
 
 
-def continuations(model: Model, asked: Sequence[Asked]) -> list[np.ndarray]:
-    """Let a trained run make some clips together: each uint8 (predict, H, W, 3)."""
+def continuations(model: Model, asked: Sequence[Asked]) -> list[Made]:
+    """Let a trained run make some clips together: each uint8 (predict, H, W, 3).
+
+    Where it was trained on frames of another size, it sees the given ones resized, and what it makes is resized back.
+    """
+    from vbench_ctl import resize
+
     assert model.run
-    made = model.leaf.generate(_system(model.run, model.device), asked)
-    for each, frames in zip(asked, made, strict=True):
+    loaded = _loaded(model.run, model.device)
+    size = (loaded.facts.height, loaded.facts.width)
+    made = [_whole(one) for one in model.leaf.generate(loaded.system, [_resized(each, size) for each in asked])]
+    for each, frames in zip(asked, (one.frames for one in made), strict=True):
         if len(frames) != each.predict or frames.dtype != np.uint8:
             raise VbenchError(
                 f"{model.title}: {each.name} came out as {frames.dtype} {frames.shape}, expected {each.predict} uint8 frames"
             )
-    return list(made)
+    return [
+        Made(resize.pictures(one.frames, each.size, "pil_bicubic"), one.tracks)
+        for each, one in zip(asked, made, strict=True)
+    ]
+
+
+def _resized(asked: Asked, size: tuple[int, int]) -> Asked:
+    from vbench_ctl import resize
+
+    frames = {"context": asked.context, "ending": asked.ending, "real": asked.real}
+    smaller: dict[str, Any] = {
+        name: resize.pictures(clip, size, "pil_antialias")
+        for name, clip in frames.items()
+        if clip is not None and len(clip)
+    }
+    nothing = np.zeros((0, *size, 3), np.uint8)
+    empty: dict[str, Any] = {name: nothing for name, clip in frames.items() if clip is not None and not len(clip)}
+    return dataclasses.replace(asked, **smaller, **empty)
 
 
 @functools.lru_cache(maxsize=1)
-def _system(run: Path, device: str) -> Any:
+def _loaded(run: Path, device: str) -> Any:
     from vbench_ctl import training
 
-    return training.load(run, device=device).system
+    return training.load(run, device=device)
 
 
 # Besides protocols: what else a model can do, to be looked at
@@ -297,8 +346,14 @@ def show(model: Model, way: str, given: Given, out: Path) -> list[Path]:
     """Write what one way of a trained model makes of what is given: lossless clips and a sheet of them."""
     if way not in ways(model.leaf):
         raise unknown(f"way of {model.name}", way, ways(model.leaf))
+    from vbench_ctl import resize
+
     assert model.run
-    made = model.leaf.show(_system(model.run, model.device), way, given)
+    loaded = _loaded(model.run, model.device)
+    size = (loaded.facts.height, loaded.facts.width)
+    clips = [(name, resize.pictures(clip, size, "pil_antialias")) for name, clip in given.clips]
+    driving = None if given.driving is None else resize.pictures(given.driving, size, "pil_antialias")
+    made = model.leaf.show(loaded.system, way, dataclasses.replace(given, clips=clips, driving=driving))
     with files.locked(out):
         files.sweep(out)
         paths = [out / f"{name}.mkv" for name, _ in made]

@@ -1,9 +1,22 @@
-"""The whole tool in a few minutes: a small data set, the sanity rows, scores, tables and pictures."""
+"""The whole tool in a few minutes: a small data set, baselines and sanity rows, scores, tables and pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from vbench_ctl import files, generation, leaderboard, pairing, pictures, prepare, protocols, registry, scoring, sources
+from vbench_ctl import (
+    files,
+    generation,
+    leaderboard,
+    pairing,
+    pictures,
+    prepare,
+    protocols,
+    recipes,
+    registry,
+    scoring,
+    sources,
+    training,
+)
 
 PROTOCOL = "wsprites-quickstart@1"
 SHOWN = (0, 11, 22)  # cases on the contact sheets
@@ -12,7 +25,7 @@ SHOWN = (0, 11, 22)  # cases on the contact sheets
 def run(folder: Path, workers: int = 1, say: Callable[[str], None] = print) -> list[leaderboard.Table]:
     """Make everything below `folder`; a second run goes on from what is there."""
     protocol = protocols.load(PROTOCOL)
-    say(f"1/4  a small {protocol.dataset}, made from a seed")
+    say(f"1/5  a small {protocol.dataset}, made from a seed")
     limit = int(protocol.variant.rpartition("-limit")[2])
     manifest = prepare.make(prepare.plan(protocol.dataset, folder, (), limit), workers)
     for split, made in manifest["splits"].items():
@@ -20,15 +33,20 @@ def run(folder: Path, workers: int = 1, say: Callable[[str], None] = print) -> l
             f"     {split}: {made['clips']} clips of {made['frames'] // made['clips']} frames, {made['width']}x{made['height']}"
         )
 
-    real = pairing.find_real(protocol, folder)
-    names = [
-        name for name in registry.names("baselines") if not generation.is_trained(registry.load("baselines", name))
-    ]
-    say(f"2/4  {protocol.id}: continue {len(real.ids)} clips with {', '.join(names)}")
-    for name in names:
-        generation.generate(generation.model(name), protocol, real, folder / "outputs" / name, workers=workers)
+    say("2/5  train what learns, very little")
+    trained = learners(protocol)
+    for name, recipe in trained.items():
+        training.train(name, recipes.load(name, recipe, protocol.dataset), folder / "runs" / name, root=folder)
 
-    say("3/4  scores")
+    real = pairing.find_real(protocol, folder)
+    untrained = [n for n in registry.names("baselines") if not generation.is_trained(registry.load("baselines", n))]
+    names = sorted([*trained, *untrained])
+    say(f"3/5  {protocol.id}: continue {len(real.ids)} clips with {', '.join(names)}")
+    for name in names:
+        model = generation.model(folder / "runs" / name if name in trained else name)
+        generation.generate(model, protocol, real, folder / "outputs" / name, workers=workers)
+
+    say("4/5  scores")
     outputs = {name: sources.open_source(folder / "outputs" / name) for name in names}
     found = []
     for name, output in outputs.items():
@@ -39,9 +57,20 @@ def run(folder: Path, workers: int = 1, say: Callable[[str], None] = print) -> l
     files.write_text(folder / "leaderboard.csv", leaderboard.as_csv(tables))
     files.write_text(folder / "leaderboard.md", leaderboard.markdown(tables))
 
-    say("4/4  pictures")
+    say("5/5  pictures")
     _draw(folder, protocol, real, outputs)
     return tables
+
+
+def learners(protocol: protocols.Protocol) -> dict[str, str]:
+    """Return the baselines that can be told what the protocol tells, each with its recipe for a few minutes."""
+    found = {}
+    for name in registry.names("baselines"):
+        leaf = registry.load("baselines", name)
+        there = recipes.files(name, leaf) if protocol.control in getattr(leaf, "CONTROLS", ()) else {}
+        if recipe := next((recipe for recipe in (f"tiny-{protocol.control}", "tiny") if recipe in there), None):
+            found[name] = recipe
+    return found
 
 
 def _draw(folder: Path, protocol: protocols.Protocol, real: sources.Source, outputs: dict[str, sources.Source]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vbench_ctl import __version__, execute, files, networks, pairing, registry, rows, store
+from vbench_ctl import tracks as known
 from vbench_ctl.doubts import Look, doubts, look
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.networks import AUTO, Features, Place
@@ -23,9 +24,11 @@ from vbench_ctl.protocols import Protocol
 from vbench_ctl.rows import Row, signature
 from vbench_ctl.sources import Source, StoreSource
 from vbench_ctl.statistics import check_rows
-from vbench_ctl.statistics.resampling import Estimate, bootstrap_mean
+from vbench_ctl.statistics.resampling import Estimate, basic, bootstrap_mean, draws
 
 CHUNK = 8  # clips of one work item, or the samples of one case
+RESAMPLES = 200  # of the bootstrap of metrics that pool what all clips say
+DETECTED = "detected"  # the track that a metric's network reads from the frames
 
 
 # Metrics by token: "ssim", "ssim-glass" for a named variant, "ssim@best" for the best sample of each case
@@ -68,6 +71,20 @@ class Metric:
     @property
     def needs_pair(self) -> bool:
         return self.module.NEEDS == "pair"
+
+    @property
+    def compares_cases(self) -> bool:
+        """Tell whether each generated clip is looked at beside the real one it answers."""
+        return self.needs_pair or self.compares_tracks
+
+    @property
+    def compares_tracks(self) -> bool:
+        return self.module.NEEDS == "tracks"
+
+    @property
+    def pools(self) -> bool:
+        """Tell whether it is computed from what all clips say together, not from a value of each."""
+        return hasattr(self.module, "pooled")
 
     @property
     def compares_samples(self) -> bool:
@@ -156,7 +173,7 @@ def score(
     if protocol:
         _check_protocol(protocol, fake)
     check_aggregates(protocol, able)
-    pairs = pairing.pairs(protocol, real, fake, alone=not any(each.needs_pair for each in able))
+    pairs = pairing.pairs(protocol, real, fake, alone=not any(each.compares_cases for each in able))
     chunks = chunked(pairs)
     results: list[Any] = [None] * len(chunks)
     question = Question(fake, real, protocol, able, place)
@@ -178,6 +195,8 @@ def score(
         "real": real.name,
         "real_sha256": real_sha256(real, scored),
     }
+    if any(each.compares_tracks for each in able):
+        provenance["tracks_sha256"] = hashlib.sha256(b"".join(clip.tracks_sha256 for clip in scored)).hexdigest()
     name = model or str(fake.manifest.get("model") or fake.name)
     where = protocol.id if protocol else f"{real.name}:{provenance['real_sha256'][:8]}"
     report = Report(protocol, scored, where, name, lossy, provenance)
@@ -279,7 +298,9 @@ class _Scored:
     real_sha256: bytes
     fake_look: Look | None
     real_look: Look | None
-    values: dict[str, list[np.ndarray]]  # base token -> values (T,) of each sample, or of all samples together
+    values: dict[str, list[np.ndarray]]  # base token -> values (T,) of each sample, or of all samples together, or rows
+    absent: dict[str, str]  # base token -> why there are none
+    tracks_sha256: bytes  # of the outputs' tracks that were compared
     fake_rows: dict[str, list[networks.Rows]]  # token -> features of each sample
     real_rows: dict[str, list[networks.Rows]]  # token -> features of the window, if it is of the real set
 
@@ -327,14 +348,24 @@ def _score_pair(question: Question, pair: Pair, real: np.ndarray | None, fakes: 
     for name, fake in zip(pair.fakes, fakes, strict=True):
         digest.update(store.clip_sha256(name, fake))
     values: dict[str, list[np.ndarray]] = {}
+    absent: dict[str, str] = {}
+    compared = hashlib.sha256()
     for each in question.metrics:
-        if not each.compares_sets and each.base not in values:
-            cut = [fake[question.frames_of(each, len(fake))] for fake in fakes]
-            values[each.base] = _values(question, each, real, cut)
+        if each.compares_sets or each.base in values or each.base in absent:
+            continue
+        try:
+            if each.compares_tracks:
+                values[each.base] = _of_tracks(question, each, pair, real, fakes, compared)
+            else:
+                cut = [fake[question.frames_of(each, len(fake))] for fake in fakes]
+                values[each.base] = _values(question, each, real, cut)
+        except _Absent as reason:
+            absent[each.base] = str(reason)
     seen = real if real is not None else fakes[0]
     real_sha256 = b"" if real is None else store.clip_sha256(str(pair.real), real)
     looks = look(fakes) if fakes else None, None if real is None else look([real])
-    return _Scored(pair, len(seen), digest.digest(), real_sha256, *looks, values, {}, {})
+    tracks_sha256 = compared.digest()
+    return _Scored(pair, len(seen), digest.digest(), real_sha256, *looks, values, absent, tracks_sha256, {}, {})
 
 
 def _values(question: Question, each: Metric, real: np.ndarray | None, fakes: list[np.ndarray]) -> list[np.ndarray]:
@@ -344,6 +375,67 @@ def _values(question: Question, each: Metric, real: np.ndarray | None, fakes: li
     if real is None or not each.needs_pair:
         return [each.values(fake) for fake in fakes]
     return [each.values(real[question.real_frames_of(each, len(fake))], fake) for fake in fakes]
+
+
+class _Absent(Exception):
+    """Why a metric cannot be computed on some clip."""
+
+
+def _of_tracks(
+    question: Question, each: Metric, pair: Pair, real: np.ndarray | None, fakes: list[np.ndarray], compared: Any
+) -> list[np.ndarray]:
+    """Return the values (T,) or rows (n, k) of each sample; the outputs' tracks go into the digest `compared`."""
+    if pair.case and (pair.case.crop is not None or (question.protocol and question.protocol.resize)):
+        raise _Absent("n/a: tracks are of whole frames, and this protocol cuts or scales them; score without it")
+    if real is None or not fakes:
+        return []
+    of_real, of_fake = each.module.tracks(**each.options)
+    case = pair.case
+    cut = (case.start, case.start + (case.length - 1) * case.step + 1, case.step) if case else (0, None, 1)
+    assert pair.real is not None
+    truth = _tracks(question.real, pair.real, of_real, cut, real, question.real_frames_of(each, len(real)), each)
+    compute = each.module.collect if each.pools else each.module.values
+    found = []
+    for name, frames in zip(pair.fakes, fakes, strict=True):
+        told = _tracks(question.fake, name, of_fake, (0, None, 1), frames, question.frames_of(each, len(frames)), each)
+        for word, track in sorted(told.items()):
+            compared.update(f"{name} {word} {track.dtype.str} {track.shape}\0".encode() + track.tobytes())
+        try:
+            found.append(compute(truth, told, **each.options))
+        except VbenchError as error:
+            raise VbenchError(f'{each.token} of clip "{name}": {error}') from error
+        if not each.pools and not len(found[-1]):
+            raise _Absent(
+                f"n/a: none of the scored frames of {name} has an entry of {of_fake[0]}; score later ones too"
+            )
+    return found
+
+
+def _tracks(
+    source: Source,
+    clip_id: str,
+    names: Sequence[str],
+    cut: tuple[int, int | None, int],
+    clip: np.ndarray,
+    frames: list[int],
+    each: Metric,
+) -> known.Tracks:
+    """Return the entries of some frames of the named tracks of a clip (T, H, W, 3), read from it or known of it."""
+    wanted = [name for name in names if name != DETECTED]
+    held = source.tracks_of(clip_id, wanted, *cut) if wanted else {}
+    if lacking := [name for name in wanted if name not in held]:
+        raise _Absent(
+            f"n/a: {source.name} has no track {lacking[0]} of {clip_id}, which {each.base} compares; docs/store.md says "
+            "how a model's clips and a store's carry tracks"
+        )
+    try:
+        found = {name: known.of_frames(track, frames, len(clip)) for name, track in held.items()}
+    except VbenchError as error:
+        raise VbenchError(f'{source.name}, clip "{clip_id}": {error}') from error
+    if DETECTED in names:
+        assert each.features
+        found[DETECTED] = networks.of(each.features, [clip[frames]])
+    return found
 
 
 def _rows(
@@ -383,12 +475,14 @@ class Report:
 
     def row(self, each: Metric) -> Row:
         """Return the row of a metric."""
-        scores = self._of_sets if each.compares_sets else self._of_clips
+        if each.compares_tracks and (reasons := [c.absent[each.base] for c in self.scored if each.base in c.absent]):
+            return self.absent(each, reasons[0])
+        scores = self._of_sets if each.compares_sets else self._of_pool if each.pools else self._of_clips
         found = [
             scores(each, [clip for clip in self.scored if clip.pair.fakes and clip.pair.run == run])
             for run in range(self.protocol.runs if self.protocol else 1)
         ]
-        row = found[0] if len(found) == 1 else _over_runs(found)
+        row = found[0] if len(found) == 1 or found[0].value is None else _over_runs(found)
         return replace(row, floor=self._floor(each)) if each.compares_sets else row
 
     def absent(self, each: Metric, reason: str) -> Row:
@@ -412,6 +506,25 @@ class Report:
         over_time = np.mean(curves, axis=0) if alike else None
         estimate = Estimate(float(np.mean(values)), low, high, curve=over_time)
         return self._finished(each, estimate, len(answered), f"{len(answered)}x{samples}{chosen}")
+
+    def _of_pool(self, each: Metric, answered: list[_Scored]) -> Row:
+        samples = _samples_of(self.protocol, each)
+        videos: dict[str, list[np.ndarray]] = {}
+        for clip in answered:
+            videos.setdefault(_cluster(clip), []).extend(clip.values[each.base][:samples])
+        parts = [np.concatenate(held) for held in videos.values()]
+        note = each.module.note(parts, **each.options)
+        value = each.module.pooled(parts, **each.options)
+        if np.isnan(value):
+            return self.absent(each, f"n/a: {note}")
+        again = draws(len(parts), RESAMPLES) if len(parts) > 1 else ()
+        drawn = [each.module.pooled([parts[at] for at in chosen], **each.options) for chosen in again]
+        drawn = [one for one in drawn if not np.isnan(one)]  # where nothing was left to compare
+        found = basic(value, drawn) if len(drawn) > 1 else Estimate(value)
+        if found.low is not None:
+            least, most = getattr(each.module, "RANGE", (-np.inf, np.inf))
+            found = found._replace(low=max(found.low, least), high=min(found.high, most))
+        return self._finished(each, found, len(answered), f"{len(answered)}x{samples}", note=note)
 
     def _of_sets(self, each: Metric, answered: list[_Scored]) -> Row:
         answered = answered[: self._whole(each, len(answered), "clips")]

@@ -1,12 +1,13 @@
 """Clips from anywhere, under one face: a store, a folder of videos or of frame folders, an array file, arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from vbench_ctl import files, store, video
+from vbench_ctl import tracks as known
 from vbench_ctl.errors import VbenchError, unknown
 from vbench_ctl.remote import Url
 
@@ -29,6 +30,12 @@ class Source(Protocol):
 
     def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
         """Return the same range of a track."""
+        ...
+
+    def tracks_of(
+        self, clip_id: str, names: Collection[str], start: int = 0, stop: int | None = None, step: int = 1
+    ) -> known.Tracks:
+        """Return the same range of those of the named tracks that are known; shorter ones are of the last frames."""
         ...
 
     def lossy(self) -> str | None:
@@ -94,13 +101,18 @@ class StoreSource:
     def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
         return self.store.track(name, self.store.index(clip_id), start, stop, step)
 
+    def tracks_of(
+        self, clip_id: str, names: Collection[str], start: int = 0, stop: int | None = None, step: int = 1
+    ) -> known.Tracks:
+        return {name: self.track(name, clip_id, start, stop, step) for name in names if name in self.tracks}
+
     def lossy(self) -> str | None:
         encoding = self.store.summary["encoding"]
         return f"{self.store.folder} is {encoding}" if encoding == "jpeg95" else None
 
 
 class FolderSource:
-    """Videos and frame folders below a folder; an outputs folder is one with a manifest."""
+    """Videos and frame folders below a folder, with tracks beside them; an outputs folder is one with a manifest."""
 
     tracks: Sequence[str] = ()
 
@@ -121,6 +133,16 @@ class FolderSource:
 
     def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
         raise unknown(f"track in {self.name}", name, self.tracks)
+
+    def tracks_of(
+        self, clip_id: str, names: Collection[str], start: int = 0, stop: int | None = None, step: int = 1
+    ) -> known.Tracks:
+        found = known.read(known.beside(self.paths[clip_id]), names)
+        if not found or (start, stop, step) == (0, None, 1):
+            return found
+        length = self.length(clip_id)
+        frames = range(length)[start:stop:step]
+        return {name: known.of_frames(track, frames, length) for name, track in found.items()}
 
     def lossy(self) -> str | None:
         for path in self.paths.values():
@@ -156,6 +178,11 @@ class ArraySource:
 
     def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
         raise unknown(f"track in {self.name}", name, self.tracks)
+
+    def tracks_of(
+        self, clip_id: str, names: Collection[str], start: int = 0, stop: int | None = None, step: int = 1
+    ) -> known.Tracks:
+        return {}
 
     def lossy(self) -> str | None:
         return None

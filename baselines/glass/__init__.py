@@ -13,16 +13,19 @@ import numpy as np
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.errors import UsageError
 from vbench_ctl.registry import option
+from vbench_ctl.tracks import AGAIN
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vbench_ctl.baselines.glass.play import Seen
     from vbench_ctl.baselines.glass.system import System
-    from vbench_ctl.generation import Asked, Given
+    from vbench_ctl.generation import Asked, Given, Made
     from vbench_ctl.training import DataFacts
 
 TITLE = "GLASS"
 CONTROL = "inferred-actions"
+CONTROLS = ("inferred-actions", "actions")
 STAGES = ("",)
 WAYS = {
     "control": "play the actions of --control (columns action, dx, dy in pixels) from the first frames of --real",
@@ -33,6 +36,7 @@ WAYS = {
 
 __all__ = [
     "CONTROL",
+    "CONTROLS",
     "STAGES",
     "TITLE",
     "WAYS",
@@ -59,29 +63,70 @@ def build(settings: Settings, data: "DataFacts", stage: str, earlier: dict[str, 
     return System(settings, data.height, data.width)
 
 
-def generate(system: "System", asked: Sequence["Asked"]) -> list[np.ndarray]:
-    """Make clips again from their first frames and the actions inferred from them, each uint8 (predict, H, W, 3)."""
+def generate(system: "System", asked: Sequence["Asked"]) -> list["Made"]:
+    """Make clips again from their first frames and the actions inferred from them, each with what was inferred."""
     return [_generated(system, each) for each in asked]
 
 
-def _generated(system: "System", asked: "Asked") -> np.ndarray:
+def _generated(system: "System", asked: "Asked") -> "Made":
     # One at a time: what a clip becomes does not depend on which others are asked for.
     import torch
 
     from vbench_ctl.baselines.glass.frames import normalised, pixels
-    from vbench_ctl.baselines.glass.play import reconstruct
+    from vbench_ctl.baselines.glass.play import remake, see
+    from vbench_ctl.generation import Made
 
-    if asked.real is None or not len(asked.context):
+    if not len(asked.context) or (asked.real is None and "local_action" not in asked.controls):
         raise UsageError(
-            f"{asked.name}: GLASS infers the actions from the real clip and needs its first frame; use a protocol "
-            "with inferred-actions and context frames"
+            f"{asked.name}: GLASS needs a first frame, and either the real clip to infer actions from or true local "
+            "actions; use a protocol with context frames and inferred-actions, or that of W-Sprites with actions"
         )
+    if asked.real is None:
+        return Made(_told(system, asked))
     device = next(system.parameters()).device
     frames = normalised(torch.from_numpy(np.ascontiguousarray(asked.real[None])).to(device))
     forced = asked.options is not None and asked.options.teacher_forced
-    made = reconstruct(system, frames, given=frames.shape[1] - 1 if forced else len(asked.context))
+    made, seen = remake(system, frames, given=frames.shape[1] - 1 if forced else len(asked.context))
     start = len(asked.context) - 1
-    return pixels(made, truncate=forced)[0, start : start + asked.predict].cpu().numpy()
+    tracks = _inferred(seen, asked.size)
+    if made.shape[1] > 1:  # the second look is at the frames that were made alone, as the release has it
+        tracks |= {AGAIN + name: track for name, track in _inferred(see(system, made), asked.size).items()}
+    return Made(pixels(made, truncate=forced)[0, start : start + asked.predict].cpu().numpy(), tracks)
+
+
+def _inferred(seen: "Seen", size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return what was seen in one clip as the tracks of a store have it: actions, pixels of that size, masks of 0 to 255."""
+    from torch.nn.functional import interpolate
+
+    halves = np.array([size[1] / 2, size[0] / 2], np.float32)  # shifts are in halves of the width and the height
+    masks = interpolate(seen.masks, size, mode="bilinear") if seen.masks.shape[2:] != size else seen.masks
+    return {
+        "local_action": seen.controls.actions[0].cpu().numpy(),
+        "motion_fg": seen.controls.shifts[0].float().cpu().numpy() * halves,
+        "motion_bg": seen.controls.camera[0].float().cpu().numpy() * halves,
+        "masks": (255 * masks[0].float()).round().byte().cpu().numpy(),
+    }
+
+
+def _told(system: "System", asked: "Asked") -> np.ndarray:
+    """Continue the last given frame under true actions, each as the code that it went with in training."""
+    import torch
+
+    from vbench_ctl.baselines.glass.frames import normalised, pixels
+    from vbench_ctl.baselines.glass.play import Controls, rollout
+
+    if not system.settings.labels:
+        raise UsageError(
+            f"{asked.name}: this GLASS does not know which of its codes true actions are; train it with "
+            '--set model.labels=9 --set data.tracks=["local_action"], which only counts them'
+        )
+    device, start = next(system.parameters()).device, len(asked.context)
+    steps = slice(start, start + asked.predict)
+    halves = np.array([asked.size[1] / 2, asked.size[0] / 2])  # shifts are in halves of the width and the height
+    shifts = torch.tensor(asked.controls["motion_fg"][steps] / halves, dtype=torch.float32, device=device)[None]
+    actions = system.codes_of(torch.tensor(asked.controls["local_action"][steps], device=device))[None]
+    first = normalised(torch.from_numpy(np.ascontiguousarray(asked.context[-1:])).to(device))
+    return pixels(rollout(system, first, Controls(actions, shifts, torch.zeros_like(shifts))))[0].cpu().numpy()
 
 
 def show(system: "System", way: str, given: "Given") -> list[tuple[str, np.ndarray]]:

@@ -130,6 +130,8 @@ RECENT = 1024  # transitions that codes begin again from
 class Codebook(nn.Module):
     """The nearest of K learnt codes (van den Oord et al., 2017); gradients pass straight through."""
 
+    recent: Tensor
+
     def __init__(self, codes: int, width: int, recent: int = 0) -> None:
         super().__init__()
         self.codes = nn.Parameter(torch.empty(codes, width).uniform_(-1 / codes, 1 / codes))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vbench_ctl.baselines.glass.blocks import Memory
-from vbench_ctl.baselines.glass.model import Glass, composed, generated
+from vbench_ctl.baselines.glass.model import Glass, Layers, composed, generated
 from vbench_ctl.baselines.glass.motion import shifted
 from vbench_ctl.errors import UsageError
 
@@ -68,21 +68,29 @@ def see(glass: Glass, frames: Tensor, temperature: float = 0.4) -> Seen:
     layers = glass.layers(frames)
     pairs = [layers.moved_foregrounds, layers.foregrounds[:, 1:]]
     before, after = (glass.local.encoder(each.flatten(0, 1)).unflatten(0, each.shape[:2]) for each in pairs)
-    choice = glass.local.inferred(before, after, temperature).choice
-    actions = choice.argmax(-1) if choice.is_floating_point() else choice
-    controls = Controls(actions, layers.foreground_shifts, layers.background_shifts)
-    return Seen(layers.masks[:, :, 0], layers.foregrounds, layers.backgrounds, controls)
+    return _seen(layers, glass.local.inferred(before, after, temperature).choice)
 
 
 @_evaluating
-def reconstruct(glass: Glass, frames: Tensor, given: int = 1, temperature: float = 0.4) -> Tensor:
-    """Make frames 2..T of clips (B, T, 3, H, W) again, from their own actions: (B, T-1, 3, H, W).
+def remake(glass: Glass, frames: Tensor, given: int = 1, temperature: float = 0.4) -> tuple[Tensor, Seen]:
+    """Make frames 2..T of clips (B, T, 3, H, W) again, (B, T-1, 3, H, W), and tell what was seen in the real ones.
 
     The first `given` foregrounds are each made of the real frame before, the others of the one made before.
     """
     layers = glass.layers(frames)
     made = glass.rendering(layers, given, temperature)
-    return generated(layers.backgrounds[:, 0], layers.background_shifts, made)
+    return generated(layers.backgrounds[:, 0], layers.background_shifts, made), _seen(layers, made.choice)
+
+
+def reconstruct(glass: Glass, frames: Tensor, given: int = 1, temperature: float = 0.4) -> Tensor:
+    """Make frames 2..T of clips (B, T, 3, H, W) again, from their own actions, as `remake`: (B, T-1, 3, H, W)."""
+    return remake(glass, frames, given, temperature)[0]
+
+
+def _seen(layers: Layers, choice: Tensor) -> Seen:
+    actions = choice.argmax(-1) if choice.is_floating_point() else choice
+    controls = Controls(actions, layers.foreground_shifts, layers.background_shifts)
+    return Seen(layers.masks[:, :, 0], layers.foregrounds, layers.backgrounds, controls)
 
 
 @_evaluating

@@ -38,6 +38,10 @@ class Settings:
     revive_every: int = 0  # steps after which idle codes begin again, at first all of them; 0: never, as released
     freeze_layers: bool = False  # masks, shifts and inpainting stay as they are once the local losses begin
 
+    # True local actions that are counted beside the codes while training, from the track local_action, so that a model
+    # can be told true ones; they train nothing. 0: none.
+    labels: int = 0
+
     # Schedules
     global_steps: int = 3000  # steps at the start that train masks, shifts and inpainting only
     frames: WholeRamp = (6, 12, 50_000, 30_000)  # of a clip

@@ -11,14 +11,25 @@ from torch import Tensor
 from vbench_ctl.baselines.glass import losses, perceptual
 from vbench_ctl.baselines.glass.frames import normalised, pixels
 from vbench_ctl.baselines.glass.model import Glass, generated
+from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.training import Batch, Update
 
 # Non-finite gradients: Araachie/glass:training/trainer.py.
 LARGEST = 1e5
 
 
+KEPT = 0.999  # of the counts of codes per true action, from one step to the next
+
+
 class System(Glass):
     """GLASS with its losses, schedules and samples."""
+
+    counts: Tensor
+
+    def __init__(self, settings: Settings, height: int, width: int) -> None:
+        super().__init__(settings, height, width)
+        if settings.labels:
+            self.register_buffer("counts", torch.zeros(settings.labels, settings.codes))
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the one Adam."""
@@ -40,14 +51,22 @@ class System(Glass):
             given=min(settings.given_at(step), frames.shape[1] - 1),
             temperature=settings.temperature_at(step),
             local=local or settings.reference_decay,
+            labels=batch.get("local_action") if settings.labels else None,
         )
         yield Update("adam", self.total(terms, local), {name: term.detach() for name, term in terms.items()})
         if settings.revive_every and local and (since := step + 1 - settings.global_steps) % settings.revive_every == 0:
             codebook = self.local.actions.codebook
             codebook.begin() if since == settings.revive_every else codebook.revive()
 
-    def terms(self, frames: Tensor, given: int, temperature: float = 1.0, local: bool = True) -> dict[str, Tensor]:
-        """Return the loss terms by name for frames (B, T, 3, H, W) in [-1, 1]."""
+    def terms(
+        self,
+        frames: Tensor,
+        given: int,
+        temperature: float = 1.0,
+        local: bool = True,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the loss terms by name for frames (B, T, 3, H, W) in [-1, 1]; true actions (B, T) are counted."""
         weights = self.settings.weights
         near = self.distance(frames.device) if weights["background_perceptual"] else None
         frozen = local and self.settings.freeze_layers
@@ -58,8 +77,23 @@ class System(Glass):
             terms = losses.of_layers(frames, layers, near, self.settings.mask_share)
         if local:
             far = self.distance(frames.device) if weights["rendering_perceptual"] else None
-            terms |= losses.of_rendering(layers, self.rendering(layers, given, temperature), far)
+            made = self.rendering(layers, given, temperature)
+            terms |= losses.of_rendering(layers, made, far)
+            if labels is not None:
+                self._count(made.choice, labels[:, 1 : frames.shape[1]])
         return terms
+
+    @torch.no_grad()
+    def _count(self, choice: Tensor, labels: Tensor) -> None:
+        """Count codes (B, T-1) beside true actions, forgetting slowly."""
+        choice = choice.argmax(-1) if choice.is_floating_point() else choice
+        cells = labels.long().flatten() * self.settings.codes + choice.flatten()
+        found = torch.bincount(cells, minlength=self.counts.numel()).view_as(self.counts)
+        self.counts.mul_(KEPT).add_(found)
+
+    def codes_of(self, actions: Tensor) -> Tensor:
+        """Return the code that tells most surely of each true action (...)."""
+        return (self.counts / self.counts.sum(0).clamp(min=1)).argmax(1)[actions.long()]
 
     def total(self, terms: dict[str, Tensor], local: bool = True) -> Tensor:
         """Return the weighted sum; without `local` the local terms count nothing, but their gradients are there."""

@@ -1,0 +1,14 @@
+"""Frames as cINN sees them, and back."""
+
+import torch
+from torch import Tensor
+
+
+def normalised(frames: Tensor) -> Tensor:
+    """Turn uint8 frames (..., H, W, 3) into (..., 3, H, W) in [-1, 1]."""
+    return frames.movedim(-1, -3).float() / 127.5 - 1
+
+
+def pixels(frames: Tensor) -> Tensor:
+    """Turn frames (..., 3, H, W) in [-1, 1] into uint8 (..., H, W, 3)."""
+    return ((frames.float().movedim(-3, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

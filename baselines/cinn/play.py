@@ -1,0 +1,152 @@
+"""What a trained cINN can do: continue a frame, end where it is told, move a picture as a video moves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vbench_ctl import resize
+from vbench_ctl.baselines.cinn.flow_stage import FlowStage
+from vbench_ctl.baselines.cinn.frames import normalised, pixels
+from vbench_ctl.baselines.cinn.networks import Decoder
+from vbench_ctl.errors import UsageError
+
+RESIZE = "pil_antialias"  # as data.size of a recipe
+
+Row = tuple[str, np.ndarray]  # a label and a clip, uint8 (T, H, W, 3)
+
+
+def rendered(decoder: Decoder, first: Tensor, code: Tensor, frames: int) -> Tensor:
+    """Render frames (B, frames, 3, H, W) after first ones (B, 3, H, W).
+
+    Longer clips than one rendering go on from its last frame with the same code, as the release does.
+    """
+    parts: list[Tensor] = []
+    while sum(part.shape[1] for part in parts) < frames:
+        parts.append(decoder(first, code))
+        first = parts[-1][:, -1]
+    return torch.cat(parts, 1)[:, :frames]
+
+
+@torch.no_grad()
+def continued(
+    system: FlowStage,
+    first: np.ndarray,
+    frames: int,
+    generator: torch.Generator,
+    endpoint: np.ndarray | None = None,
+    fresh: bool = False,
+) -> np.ndarray:
+    """Continue a first frame, uint8 (H, W, 3), by uint8 (frames, H, W, 3); `fresh` draws a new motion for each rendering."""
+    picture, told = seen(system, first[None]), _told(system, endpoint)
+    made: list[Tensor] = []
+    while len(made) * system.settings.frames < frames:
+        noise = torch.randn(1, system.settings.code, generator=generator).to(picture.device)
+        code = system.flow.inverse(noise, system.condition(picture, told))
+        made.append(rendered(system.decoder, picture, code, system.settings.frames if fresh else frames))
+        if not fresh:
+            break
+        picture = made[-1][:, -1]
+    return _sized(torch.cat(made, 1)[0, :frames], first.shape[:2])
+
+
+@torch.no_grad()
+def transferred(
+    system: FlowStage,
+    query: np.ndarray,
+    targets: Sequence[np.ndarray],
+    frames: int,
+    endpoints: Sequence[np.ndarray | None] | None = None,
+) -> list[np.ndarray]:
+    """Move pictures, uint8 (H, W, 3), as the video `query`, uint8 (T, H, W, 3), moves: uint8 (frames, H, W, 3) each.
+
+    `endpoints` are those of the query and of each target, where the flow is told.
+    """
+    needed = system.settings.frames
+    if len(query) < needed:
+        raise UsageError(
+            f"the video has {len(query)} frames, cinn reads a motion from {needed} or {needed + 1}; take a longer one"
+        )
+    ends = endpoints or [None] * (1 + len(targets))
+    clip = seen(system, query[: needed + 1])
+    mean, _ = system.encoder(clip[None, 1:])
+    noise, _ = system.flow(mean, system.condition(clip[:1], _told(system, ends[0])))
+    made = []
+    for target, end in zip(targets, ends[1:], strict=True):
+        picture = seen(system, target[None])
+        code = system.flow.inverse(noise, system.condition(picture, _told(system, end)))
+        made.append(_sized(rendered(system.decoder, picture, code, frames)[0], target.shape[:2]))
+    return made
+
+
+def realisations(
+    system: FlowStage,
+    first: np.ndarray,
+    frames: int,
+    count: int,
+    seed: Sequence[int],
+    endpoint: np.ndarray | None = None,
+    fresh: bool = False,
+) -> list[np.ndarray]:
+    """Continue one frame in several ways."""
+    generators = [drawing((*seed, number)) for number in range(count)]
+    return [continued(system, first, frames, each, endpoint, fresh) for each in generators]
+
+
+def numbered(clips: Sequence[np.ndarray]) -> list[Row]:
+    """Name realisations."""
+    return [(f"realisation-{number}", clip) for number, clip in enumerate(clips, 1)]
+
+
+def spread(clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Return how far clips of one length differ: the standard deviation of each pixel over them, (T, H, W) in levels."""
+    return np.stack(clips).astype(np.float64).std(0).mean(-1)
+
+
+def spread_rows(clips: Sequence[np.ndarray]) -> list[Row]:
+    """Return realisations with what differs between them, brighter where more, and their last frames in a row."""
+    differs = spread(clips)
+    levels = (255 * differs / max(differs.max(), 1.0)).round().astype(np.uint8)
+    ends = np.stack([clip[-1] for clip in clips])
+    return [
+        *numbered(clips),
+        (f"spread-to-{differs.max():.0f}", levels[..., None].repeat(3, -1)),
+        ("last-frames", ends),
+    ]
+
+
+def drawing(seed: Sequence[int]) -> torch.Generator:
+    """Return a generator that some whole numbers decide, on the processor: the same on every device."""
+    state = np.random.SeedSequence(list(seed)).generate_state(2).astype(np.uint64)
+    return torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
+
+
+def seen(system: FlowStage, frames: np.ndarray) -> Tensor:
+    """Turn uint8 frames (T, H, W, 3) of any size into what the networks see, (T, 3, side, side)."""
+    side = system.settings.side
+    device = next(system.parameters()).device
+    return normalised(torch.from_numpy(resize.pictures(frames, (side, side), RESIZE)).to(device))
+
+
+def _sized(frames: Tensor, size: tuple[int, ...]) -> np.ndarray:
+    return resize.pictures(pixels(frames).cpu().numpy(), (size[0], size[1]), RESIZE)
+
+
+def _told(system: FlowStage, endpoint: np.ndarray | None) -> Tensor | None:
+    """Check an end point (K,) against the control of the flow."""
+    settings = system.settings
+    if not settings.control:
+        return None
+    if endpoint is None:
+        raise UsageError(
+            f"this cinn was trained with the control {settings.control}, which is not given; use a protocol with the "
+            f"control endpoint and data that has {settings.control}"
+        )
+    numbers = np.asarray(endpoint, np.float64).reshape(1, -1)
+    if numbers.shape[1] != len(settings.control_range):
+        raise UsageError(
+            f"{settings.control} has {numbers.shape[1]} numbers, this cinn was trained with {len(settings.control_range)}; "
+            "use the data it was trained on"
+        )
+    return torch.from_numpy(numbers).to(next(system.parameters()).device)
