@@ -74,6 +74,9 @@ def test_dtdb_gaps_close_and_broken_frames_drop_their_clip(dtdb):
     assert isinstance(broken, store.Dropped) and "dtdb/fire/eval/broken/frame0.jpg" in broken.reason
     assert len(flame) == 4
     assert len(converted("dtdb", "train", dtdb, limit=1)) == 1
+    both = converted("dtdb", "eval", dtdb, texture="all", size=16)
+    assert [clip.id for clip in both] == ["eval/clouds/sky", "eval/fire/broken", "eval/fire/flame"]
+    assert set(both[0].tracks["class"]) == {1} and set(both[2].tracks["class"]) == {0}
     with pytest.raises(VbenchError, match="expected waterfall/train/VIDEO"):
         converted("dtdb", "train", dtdb, texture="waterfall")
     with pytest.raises(UsageError, match="--size 4"):

@@ -20,7 +20,7 @@ ALL = protocols.load_all()
 # Metric families that a protocol may ask for; what follows a dash is a variant.
 METRICS = {
     *("fvd", "dtfvd", "fid", "vfid", "is", "vis", "kvd", "kid", "lpips", "psnr", "ssim", "mse", "mmse", "flicker"),
-    *("diversity", "add", "mdr", "nmi", "iou", "shift", "angle", "action", "dmse", "clipsim", "avalign", "endpoint"),
+    *("diversity", "add", "mdr", "nmi", "iou", "shift", "angle", "action", "dacc", "dmse", "clipsim", "avalign", "endpoint"),
     "state",
 }
 GOLDEN_IDS = [
@@ -51,7 +51,7 @@ def store(p: protocols.Protocol) -> list[tuple[str, int]]:
     if p.dataset == "audioset-drums":
         return [(f"test/{i}", 90) for i in range(1000)]
     assert p.dataset == "wsprites", f"invent a store of {p.dataset}"
-    count = 32 if p.variant.endswith("-limit32") else 1290
+    count = int(p.variant.partition("-limit")[2] or 1290)
     return [(f"test/{1167 + i // 10:04d}/{i % 10}", 90) for i in range(count)]
 
 
@@ -85,7 +85,8 @@ def test_every_id_of_the_specification_exists(shared):
     assert wanted <= set(ALL)
     assert {f"dtdb-{t}-128-c1-p16@2" for t in ("fire", "clouds", "vegetation", "waterfall")} <= set(ALL)
     assert set(ALL) - wanted == {id for id in ALL if id.startswith("dtdb") and id.endswith("@2")} | {
-        "wsprites-quickstart@1"
+        "wsprites-quickstart@1",
+        "wsprites-glass-small@1",
     }
 
 

@@ -22,12 +22,14 @@ from vbench_ctl.sources import Source, StoreSource
 FORMAT = "vbench-outputs 1"
 SHOWN = 16  # clips on a sheet
 CHUNK = 8  # clips of one work item, which a trained model makes together
-# What a protocol's control lets a model see: the tracks of every frame; of the last one for "endpoint".
+# What a protocol's control lets a model see: tracks of every frame; of the last one for "endpoint", of the given ones for
+# "context-audio".
 CONTROL_TRACKS = {
     "actions": ("actions", "global_action", "local_action", "shift_fg", "shift_bg", "motion_fg"),
     "state": ("state",),
     "endpoint": ("state", "position"),
     "audio": ("stft",),
+    "context-audio": ("stft",),
     "class": ("class",),
 }
 
@@ -64,7 +66,8 @@ class Task:
         clips = self.real.store  # type: ignore[attr-defined]
         at, stop = clips.index(case.clip), case.start + (case.length - 1) * case.step + 1
         found = {name: clips.track(name, at, case.start, stop, case.step) for name in names if name in held}
-        return {name: track[-1:] for name, track in found.items()} if control == "endpoint" else found
+        seen = {"endpoint": slice(-1, None), "context-audio": slice(self.protocol.context)}.get(control, slice(None))
+        return {name: track[seen] for name, track in found.items()}
 
 
 @dataclass(frozen=True)

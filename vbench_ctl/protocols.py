@@ -30,7 +30,7 @@ DRAWS = {
     "subset": "{cases} drawn without replacement",
     "replacement": "{cases} drawn with replacement",
 }
-CONTROLS = ("none", "class", "actions", "inferred-actions", "state", "endpoint", "audio")
+CONTROLS = ("none", "class", "actions", "inferred-actions", "state", "endpoint", "audio", "context-audio")
 # Metric names of results/published.csv that differ from ours. Each IS in it was measured on whole videos.
 PUBLISHED_METRICS = {
     "is": "vis",

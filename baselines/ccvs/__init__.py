@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TITLE = "CCVS"
 CONTROL = "by recipe"  # none, the last frame, states, sound, actions or a class
-CONTROLS = ("none", "state", "audio", "actions", "class")
+CONTROLS = ("none", "state", "audio", "context-audio", "actions", "class")
 STAGES = ("autoencoder", "control", "transformer")
 
 __all__ = ["CONTROL", "CONTROLS", "STAGES", "TITLE", "Options", "Settings", "build", "generate", "import_checkpoint"]
