@@ -20,7 +20,21 @@ ALL = protocols.load_all()
 # Metric families that a protocol may ask for; what follows a dash is a variant.
 METRICS = {
     *("fvd", "dtfvd", "fid", "vfid", "is", "vis", "kvd", "kid", "lpips", "psnr", "ssim", "mse", "mmse", "flicker"),
-    *("diversity", "add", "mdr", "nmi", "iou", "shift", "angle", "action", "dacc", "dmse", "clipsim", "avalign", "endpoint"),
+    *(
+        "diversity",
+        "add",
+        "mdr",
+        "nmi",
+        "iou",
+        "shift",
+        "angle",
+        "action",
+        "dacc",
+        "dmse",
+        "clipsim",
+        "avalign",
+        "endpoint",
+    ),
     "state",
 }
 GOLDEN_IDS = [

@@ -9,7 +9,7 @@ import tiny
 from tiny import Named, colours, noise
 
 from vbench_ctl import networks, protocols, scoring, video
-from vbench_ctl.errors import VbenchError
+from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.networks import Features, Place
 from vbench_ctl.protocols import Select
 from vbench_ctl.sources import ArraySource
@@ -207,3 +207,23 @@ def test_frames_too_small_for_a_network_are_refused(place):
 
 def test_identity_does_not_depend_on_the_file(place):
     assert networks.identity(Features("i3d", "i3d-k400")) == "i3d-k400:9480e9ea"
+
+
+def test_statistics_stand_for_a_real_set(tmp_path, toy):
+    """G3AN publishes mu and sigma of its real videos; the distance to them is that to the clips they were made of."""
+    rng = np.random.default_rng(5)
+    real, fake = (
+        ArraySource(rng.integers(256, size=(40, 16, 8, 8, 3), dtype=np.uint8), name) for name in ("real", "fake")
+    )
+    (whole,) = scoring.score(fake, real, metrics=["vfid"])
+    features = np.concatenate([toy.features(clip[None]) for clip in real.clips]).astype(np.float64)
+    path = tmp_path / "stats.npz"
+    np.savez(path, mu=features.mean(0), sigma=np.cov(features, rowvar=False))
+    (row,) = scoring.score(fake, ArraySource([], "stats"), metrics=["vfid"], real_stats=path)
+    assert row.value == pytest.approx(whole.value, rel=1e-6) and row.low == pytest.approx(whole.low, rel=1e-5)
+    assert ",real-stats-" in row.signature and row.floor is None and row.n == 40
+    with pytest.raises(UsageError, match="kvd needs the real clips themselves"):
+        scoring.score(fake, ArraySource([], "stats"), metrics=["kvd"], real_stats=path)
+    with pytest.raises(VbenchError, match="not a readable .npz file"):
+        path.write_bytes(b"no statistics")
+        scoring.score(fake, ArraySource([], "stats"), metrics=["vfid"], real_stats=path)

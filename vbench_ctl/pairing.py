@@ -35,7 +35,7 @@ def pairs(protocol: Protocol | None, real: Source, fake: Source, alone: bool) ->
     if protocol.unconditional and not alone:
         raise VbenchError(f"{protocol.id} gives no frames, so no metric can compare clip with clip; leave those out")
     paired = pair_by_protocol(protocol, real, fake)
-    if protocol.unconditional or protocol.reals:
+    if (protocol.unconditional or protocol.reals) and real.ids:
         clips = [(clip_id, real.length(clip_id)) for clip_id in real.ids]
         paired += [Pair(case.clip, (), case) for case in protocols.real_cases(protocol, clips)]
     return paired

@@ -17,13 +17,15 @@ from vbench_ctl import __version__, execute, files, networks, pairing, registry,
 from vbench_ctl import tracks as known
 from vbench_ctl.doubts import Look, doubts, look
 from vbench_ctl.errors import UsageError, VbenchError, unknown
+from vbench_ctl.fetch import digest
 from vbench_ctl.networks import AUTO, Features, Place
 from vbench_ctl.pairing import Pair
 from vbench_ctl.progress import progress
 from vbench_ctl.protocols import Protocol
 from vbench_ctl.rows import Row, signature
 from vbench_ctl.sources import Source, StoreSource
-from vbench_ctl.statistics import check_rows
+from vbench_ctl.statistics import check_rows, moments
+from vbench_ctl.statistics.moments import Gaussian, Moments
 from vbench_ctl.statistics.resampling import Estimate, basic, bootstrap_mean, draws
 
 CHUNK = 8  # clips of one work item, or the samples of one case
@@ -161,9 +163,14 @@ def score(
     allow_lossy: bool = False,
     workers: execute.Workers = 1,
     place: Place = AUTO,
+    real_stats: Path | None = None,
 ) -> list[Row]:
-    """Score generated clips against real ones in one pass and return a row per metric, in the order asked for."""
+    """Score generated clips against real ones in one pass and return a row per metric, in the order asked for.
+
+    With `real_stats`, a file of mean and covariance, Frechet distances are those to it; no real clips are needed then.
+    """
     chosen = tuple(metric(token) for token in dict.fromkeys(metrics or default_metrics(protocol)))
+    stats = _stats(real_stats, protocol, chosen) if real_stats else None
     place = networks.settled(place, chosen)
     if workers == "ray" and place.on_gpu:
         place = replace(place, device=place.device.partition(":")[0])  # each worker sees one GPU and no other
@@ -199,7 +206,10 @@ def score(
         provenance["tracks_sha256"] = hashlib.sha256(b"".join(clip.tracks_sha256 for clip in scored)).hexdigest()
     name = model or str(fake.manifest.get("model") or fake.name)
     where = protocol.id if protocol else f"{real.name}:{provenance['real_sha256'][:8]}"
-    report = Report(protocol, scored, where, name, lossy, provenance)
+    if real_stats:
+        provenance["real_sha256"] = digest(real_stats)
+        lossy += f",real-stats-{provenance['real_sha256'][:8]}"
+    report = Report(protocol, scored, where, name, lossy, provenance, stats)
     return [report.absent(each, lacking[each]) if lacking.get(each) else report.row(each) for each in chosen]
 
 
@@ -230,6 +240,20 @@ def real_sha256(real: Source, scored: "list[_Scored]") -> str:
     if isinstance(real, StoreSource):
         return real.store.summary["content_sha256"]
     return hashlib.sha256(b"".join(clip.real_sha256 for clip in scored)).hexdigest()
+
+
+def _stats(path: Path, protocol: Protocol | None, chosen: Sequence[Metric]) -> Moments | Gaussian:
+    """Read the statistics of a real set, for metrics that need no more of it."""
+    if protocol and not protocol.unconditional:
+        raise UsageError(
+            f"{protocol.id} compares clips with real ones, which statistics do not hold; give the real clips"
+        )
+    for each in chosen:
+        if not getattr(each.module, "FRECHET", False) or each.options.get("prefixes"):
+            raise UsageError(
+                f"{each.token} needs the real clips themselves; leave --real-stats away, or ask for vfid or fid"
+            )
+    return moments.load(path)
 
 
 def _check_protocol(protocol: Protocol, fake: Source) -> None:
@@ -472,6 +496,7 @@ class Report:
     model: str
     lossy: str
     provenance: dict[str, Any]
+    stats: Moments | Gaussian | None = None  # of the real set, where it is not there itself
 
     def row(self, each: Metric) -> Row:
         """Return the row of a metric."""
@@ -483,7 +508,7 @@ class Report:
             for run in range(self.protocol.runs if self.protocol else 1)
         ]
         row = found[0] if len(found) == 1 or found[0].value is None else _over_runs(found)
-        return replace(row, floor=self._floor(each)) if each.compares_sets else row
+        return replace(row, floor=self._floor(each)) if each.compares_sets and not self.stats else row
 
     def absent(self, each: Metric, reason: str) -> Row:
         """Return the row of a metric that cannot be computed here."""
@@ -529,12 +554,14 @@ class Report:
     def _of_sets(self, each: Metric, answered: list[_Scored]) -> Row:
         answered = answered[: self._whole(each, len(answered), "clips")]
         reals = self._reals(each)
-        real_rows, _ = self._gathered(each, reals, [clip.real_rows for clip in reals], "real")
+        real_rows: Any = self.stats
+        if self.stats is None:
+            real_rows, _ = self._gathered(each, reals, [clip.real_rows for clip in reals], "real")
         fake_rows, clusters = self._gathered(each, answered, [clip.fake_rows for clip in answered], "generated")
         groups = self.protocol.groups_of if self.protocol and hasattr(each.module, "ENOUGH") else 0
         estimate = each.module.estimate(real_rows, fake_rows, clusters, groups, **each.options)
         samples = _samples_of(self.protocol, each)
-        against = f"/{len(reals)}" if len(reals) != len(answered) else ""
+        against = f"/{len(reals)}" if len(reals) != len(answered) and self.stats is None else ""
         grouped = f":{groups}" if groups else ""
         few = len(answered) * samples < (enough := getattr(each.module, "ENOUGH", 0))
         note = f"only {len(answered) * samples} clips: below {enough} it is biased upwards" if few else ""

@@ -12,6 +12,7 @@ from vbench_ctl.cli import _shared
 @click.argument("outputs", type=_shared.FOLDER)
 @_shared.protocol()
 @click.option("--real", type=_shared.FOLDER, help="The real clips; with --protocol its own store is the default.")
+@click.option("--real-stats", type=_shared.FOLDER, help="Instead of real clips: an .npz file of mu and sigma.")
 @click.option("--split", help="Which split of --real, if that is a store with several.")
 @click.option("--metrics", help="Comma-separated, such as psnr,ssim-glass,lpips@best.  [default: the protocol's]")
 @click.option("--like", metavar="SIGNATURE", help="Compute what this signature says, or fail saying what differs.")
@@ -36,6 +37,7 @@ def command(
     outputs: Path,
     protocol_id: str | None,
     real: Path | None,
+    real_stats: Path | None,
     split: str | None,
     metrics: str | None,
     like: str | None,
@@ -62,8 +64,10 @@ def command(
     """
     from vbench_ctl import networks, pairing, protocols, scoring, sources
 
-    if not protocol_id and not real:
+    if not protocol_id and not real and not real_stats:
         raise click.UsageError("score needs --protocol P or --real DATA")
+    if real and real_stats:
+        raise click.UsageError("--real and --real-stats exclude each other: they are two forms of the real set")
     protocol = protocols.load(protocol_id) if protocol_id else None
     if protocol and split:
         raise click.UsageError(f"--split and --protocol exclude each other: {protocol.id} says {protocol.split}")
@@ -75,13 +79,16 @@ def command(
     for token in tokens:
         scoring.metric(token)
     fake = sources.open_source(outputs)
-    if protocol and not real:
-        truth: sources.Source = pairing.find_real(protocol, root)
+    truth: sources.Source
+    if real_stats:
+        truth = sources.ArraySource([], real_stats.name)
+    elif protocol and not real:
+        truth = pairing.find_real(protocol, root)
     else:
         assert real
         truth = pairing.open_real(real, protocol, split)
     place = networks.Place(str(root) if root else None, device, backend)
-    rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers, place)
+    rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers, place, real_stats)
     if like:
         scoring.check_like(rows[0], like)
     path = scoring.save(rows, out, root)

@@ -18,6 +18,7 @@ UNIT = ""
 NEEDS = "features"
 VERSION = 1
 ENOUGH = 256
+FRECHET = True  # of the real set it needs mean and covariance only
 VARIANTS: dict[str, dict[str, Any]] = {"": {"frames": 16}, "32": {"frames": 32}}
 
 

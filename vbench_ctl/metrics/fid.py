@@ -19,6 +19,7 @@ UNIT = ""
 NEEDS = "features"
 VERSION = 1
 ENOUGH = 256
+FRECHET = True  # of the real set it needs mean and covariance only
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"mode": "legacy_pytorch"},  # mseitzer/pytorch-fid
     "tensorflow": {"mode": "legacy_tensorflow"},  # bioinf-jku/TTUR

@@ -20,6 +20,7 @@ UNIT = ""
 NEEDS = "features"
 VERSION = 1
 ENOUGH = 256  # clips; below that the bias is larger than what one wants to see
+FRECHET = True  # of the real set it needs mean and covariance only
 
 # The divisor of the covariance and what else a pipeline does is part of it (specs of the references, features/i3d.py).
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -15,6 +15,7 @@ UNIT = ""
 NEEDS = "features"
 VERSION = 1
 ENOUGH = 256
+FRECHET = True  # of the real set it needs mean and covariance only
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"resize": "pillow", "aspect": "stretch", "channels": "rgb"},  # wyhsirius/g3an-project:evaluation
     # raahii/evan reads with OpenCV and keeps the channels' order
