@@ -224,6 +224,6 @@ def test_statistics_stand_for_a_real_set(tmp_path, toy):
     assert ",real-stats-" in row.signature and row.floor is None and row.n == 40
     with pytest.raises(UsageError, match="kvd needs the real clips themselves"):
         scoring.score(fake, ArraySource([], "stats"), metrics=["kvd"], real_stats=path)
-    with pytest.raises(VbenchError, match="not a readable .npz file"):
+    with pytest.raises(VbenchError, match=r"not a readable \.npz file"):
         path.write_bytes(b"no statistics")
         scoring.score(fake, ArraySource([], "stats"), metrics=["vfid"], real_stats=path)
