@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from vbench_ctl import pickles, resize, video
 from vbench_ctl.archives import Archive, Member
@@ -96,6 +95,8 @@ def _frames(member: Member, size: int) -> np.ndarray:
 
 def _slices(member: Member) -> np.ndarray:
     """Return the spectrogram slices of all frames, float32 (T, 64, 16)."""
+    import torch
+
     try:
         raw = np.asarray(pickles.load(member.read()), np.float32)
     except (TypeError, ValueError, VbenchError) as error:

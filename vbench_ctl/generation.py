@@ -287,8 +287,6 @@ def continuations(model: Model, asked: Sequence[Asked]) -> list[Made]:
 
     Where it was trained on frames of another size, it sees the given ones resized, and what it makes is resized back.
     """
-    from vbench_ctl import resize
-
     assert model.run
     loaded = _loaded(model.run, model.device)
     size = (loaded.facts.height, loaded.facts.width)
@@ -305,8 +303,6 @@ def continuations(model: Model, asked: Sequence[Asked]) -> list[Made]:
 
 
 def _resized(asked: Asked, size: tuple[int, int]) -> Asked:
-    from vbench_ctl import resize
-
     frames = {"context": asked.context, "ending": asked.ending, "real": asked.real}
     smaller: dict[str, Any] = {
         name: resize.pictures(clip, size, "pil_antialias")
@@ -349,8 +345,6 @@ def show(model: Model, way: str, given: Given, out: Path) -> list[Path]:
     """Write what one way of a trained model makes of what is given: lossless clips and a sheet of them."""
     if way not in ways(model.leaf):
         raise unknown(f"way of {model.name}", way, ways(model.leaf))
-    from vbench_ctl import resize
-
     assert model.run
     loaded = _loaded(model.run, model.device)
     size = (loaded.facts.height, loaded.facts.width)

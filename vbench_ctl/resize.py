@@ -6,18 +6,22 @@ The ways differ by where an output pixel looks in the input and how widely. Publ
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vbench_ctl.errors import unknown
+
+if TYPE_CHECKING:  # a list of datasets must not wait for torch
+    from torch import Tensor
 
 ASPECTS = ("stretch", "shorter_side_crop")
 
 
-def resize(frames: Tensor, size: tuple[int, int], mode: str, aspect: str = "stretch") -> Tensor:
+def resize(frames: "Tensor", size: tuple[int, int], mode: str, aspect: str = "stretch") -> "Tensor":
     """Resize float frames (..., H, W) to `size` = (height, width); the crop, where there is one, is the centre."""
+    import torch
+
     if aspect not in ASPECTS:
         raise unknown("aspect", aspect, ASPECTS)
     full = _covering(frames.shape[-2:], size) if aspect == "shorter_side_crop" else size
@@ -33,6 +37,8 @@ def resize(frames: Tensor, size: tuple[int, int], mode: str, aspect: str = "stre
 
 def pictures(clip: np.ndarray, size: tuple[int, int], mode: str, aspect: str = "stretch") -> np.ndarray:
     """Resize uint8 pictures (T, H, W, 3) to `size` = (height, width), rounded to the nearest level."""
+    import torch
+
     if clip.shape[1:3] == size:
         return clip
     planes = torch.from_numpy(np.ascontiguousarray(clip.transpose(0, 3, 1, 2))).float()
