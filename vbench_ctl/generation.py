@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, pairing, pictures, protocols, registry, tracks, video
+from vbench_ctl import __version__, execute, files, pairing, pictures, protocols, registry, resize, tracks, video
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
 from vbench_ctl.protocols import Case, Protocol
