@@ -101,7 +101,7 @@ def _slices(member: Member) -> np.ndarray:
         raw = np.asarray(pickles.load(member.read()), np.float32)
     except (TypeError, ValueError, VbenchError) as error:
         raise VbenchError(f"{member.name}: no array of numbers ({error})") from error
-    if raw.ndim != 3 or not np.isfinite(raw).all() or raw.min() < 0 or raw.max() > 1:
+    if raw.ndim != 3 or not raw.size or not np.isfinite(raw).all() or raw.min() < 0 or raw.max() > 1:
         span = f" from {raw.min():.3g} to {raw.max():.3g}" if raw.size else ""
         raise VbenchError(f"{member.name}: an array {raw.shape}{span}, expected (frames, frequencies, times) in [0, 1]")
     return resize.resize(torch.from_numpy(raw), STFT, "torch_half_pixel").numpy()

@@ -34,6 +34,7 @@ SPLITS = tuple(CLIPS)
 FRAMES = 250  # of a typical clip: 10 seconds
 CLIPS_PER_TAR = 500  # at least, in most: train has a tar per class, val and test are cut into parts
 YOUTUBE_FORMAT = "best[ext=mp4][height<=480]/best[height<=480]/best"  # more lines would be thrown away
+GONE = re.compile(r"unavailable|private|removed|not available|terminated|deleted|copyright|not there", re.IGNORECASE)
 VIEWS = 3  # square views of "short128": MAGVIT scores three crops of each clip (arXiv 2212.05199, B.3)
 PNG_SHARE = 0.6  # of the raw size, of small natural pictures
 # Each pixel is the mean of the area it covers.
@@ -336,6 +337,8 @@ def _videos(
                     source.address, target, dataset="kinetics600", root=shard.root, format=YOUTUBE_FORMAT, lock=False
                 )
             except VbenchError as error:
+                if not GONE.search(str(error)):  # no network, no yt-dlp, too many requests: the shard stays open
+                    raise
                 trouble.append(error)
                 yield source.name, error, None
                 continue

@@ -80,6 +80,8 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
     if videos:
         boxes = read_boxes(Path(options.boxes)) if options.boxes else {}
         chosen = sorted(videos)[:limit]
+        if not boxes:
+            _detector()  # it is there, or that is said before anything is made
         if boxes and (lacking := [name for name in chosen if name not in boxes]):
             raise VbenchError(f"{options.boxes}: it has no box for {lacking[0]} ({len(lacking)} in all); add them")
         return [Shard(f"{split}/{name}", videos[name], boxes.get(name), options.size) for name in chosen]

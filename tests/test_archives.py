@@ -1,5 +1,6 @@
 """Folders, tars and zips are read alike; what leads out of an archive is refused."""
 
+import contextlib
 import io
 import pickle
 import tarfile
@@ -133,3 +134,36 @@ def test_a_cut_short_member_is_named(tmp_path):
         found.read()
     with pytest.raises(VbenchError, match="missing: not there"):
         archives.members(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("cut", [512 * 2, 512 * 2 + 100])
+def test_a_tar_that_ends_early_is_not_taken_for_a_shorter_one(cut, tmp_path):
+    path = tar(tmp_path / "early.tar")
+    first = archives.members(path)
+    assert len(first) == 3
+    end = min(each.offset + each.size for each in first if each.size > 100)
+    at = -(-end // 512) * 512
+    path.write_bytes(path.read_bytes()[: at + cut - 1024])
+    with pytest.raises(VbenchError, match="not a whole tar archive"):
+        archives.members(path)
+
+
+def test_links_in_a_users_folder_are_followed_once(tmp_path):
+    place = folder(tmp_path / "real")
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given/train").symlink_to(place / "set/train")
+    (tmp_path / "given/up").symlink_to(tmp_path / "given")
+    (tmp_path / "given/nowhere").symlink_to(tmp_path / "gone")
+    assert [each.name for each in archives.members(tmp_path / "given")] == ["train/a.txt", "train/b 1.bin"]
+
+
+def test_a_damaged_zip_member_is_a_sentence(tmp_path):
+    path = zipped(tmp_path / "a.zip")
+    data = bytearray(path.read_bytes())
+    data[60:64] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    for each in archives.members(path):
+        with contextlib.suppress(VbenchError):  # whichever was hit
+            each.read()
+            with each.open() as file:
+                file.read()

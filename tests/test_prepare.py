@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from test_frame_datasets import packed, picture
 
 from vbench_ctl import prepare, store
+from vbench_ctl.archives import Archive
 from vbench_ctl.cli import main
 from vbench_ctl.errors import VbenchError
 
@@ -119,3 +120,28 @@ def test_a_dry_run_lists_files_and_makes_nothing(home):
     plan = json.loads(done.stdout)
     assert plan["files"][0]["state"] == "missing" and plan["files"][0]["kind"] == "gdrive"
     assert not home.exists()
+
+
+def test_a_store_grows_split_by_split(tmp_path, home):
+    """Each split depends on its own files: those of another one that come later do not make it another store."""
+    place = tmp_path / "sky/sky_train/a/a_1"
+    place.mkdir(parents=True)
+    (place / "a_1_0001.jpg").write_bytes(picture(1, suffix="jpeg"))
+    archives = home / "archives/landscape"
+    archives.mkdir(parents=True)
+    shutil.make_archive(str(archives / "sky_timelapse"), "zip", tmp_path / "sky")
+    plans = []
+    for splits in (["train"], ["train", "eval"]):
+        plan = prepare.plan("landscape", splits=splits, size=16)
+        files = [archives / "sky_timelapse.zip"]
+        for split in splits:
+            files.append(archives / f"cinn-{split}.txt")
+            files[-1].write_text("a/a_1\n")
+        sources = tuple({"name": f.name, "size": f.stat().st_size, "sha256": f"{len(f.name)}"} for f in files)
+        plans.append(plan.recipe(Archive(tuple(files), None, sources)))
+    assert plans[0].fingerprint("train") == plans[1].fingerprint("train")
+    folder = tmp_path / "store"
+    store.build(folder, plans[0])
+    manifest = store.build(folder, plans[1])
+    assert [each["name"] for each in manifest["sources"]] == ["cinn-eval.txt", "cinn-train.txt", "sky_timelapse.zip"]
+    assert set(manifest["splits"]) == {"train", "eval"}

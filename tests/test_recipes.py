@@ -166,3 +166,12 @@ def test_the_recipes_of_a_baseline_can_be_read(name):
     assert bool(found) == hasattr(leaf, "build")
     for path in found.values():
         assert set(recipes.load(name, str(path)).training) == set(leaf.STAGES)
+
+
+def test_a_table_that_is_a_value_is_a_sentence(tmp_path):
+    path = tmp_path / "flat.toml"
+    path.write_text("data = 3\n")
+    with pytest.raises(UsageError, match=r"data = 3 is no table; write \[data\]"):
+        recipes.read(path, registry.load("baselines", "glass"))
+    with pytest.raises(UsageError, match="size was set to a value before"):
+        recipes.load("glass", "tiny", "wsprites", ["data.size=64", "data.size.x=1"])

@@ -127,8 +127,8 @@ def test_nemo_without_boxes_or_detector_says_what_to_do(nemo, tmp_path, monkeypa
     archive, _ = nemo
     monkeypatch.setitem(sys.modules, "face_alignment", None)
     registry.load("datasets", "uva-nemo")._detector.cache_clear()
-    dropped = converted("uva-nemo", "all", archive)
-    assert all(isinstance(each, store.Dropped) and "--boxes" in each.reason for each in dropped)
+    with pytest.raises(VbenchError, match=r"--boxes.*pip install face-alignment"):
+        converted("uva-nemo", "all", archive)
     for text, why in (("video,x0\na,1\n", "not a CSV file"), ("video,x0,y0,x1,y1\na,5,5,1,9\n", "is empty")):
         with pytest.raises(VbenchError, match=why):
             converted("uva-nemo", "all", archive, boxes=boxes(tmp_path / "bad.csv", text))

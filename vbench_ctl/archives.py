@@ -24,8 +24,8 @@ from vbench_ctl.errors import VbenchError
 from vbench_ctl.progress import progress
 
 _TARS = (".tar",)
-_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error)
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError)  # the last: Deflate64
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Member:
         """Open it for reading; the file object can seek."""
         try:
             if self.zipped:
-                return _zip(self.place, os.getpid()).open(self.name)  # type: ignore[return-value]
+                return io.BytesIO(_zip(self.place, os.getpid()).read(self.name))
             file = open(self.place, "rb")  # noqa: SIM115  # the caller closes it
         except (OSError, *_DAMAGED) as error:
             raise VbenchError(f"{self.place}: {self.name} cannot be read ({error}); fetch the file again") from error
@@ -149,7 +149,8 @@ def members(path: Path, root: Path | None = None) -> list[Member]:
         found = _in_zip(path)
     else:
         found = [Member(path.name, path.stat().st_size, path)]
-    return sorted(found, key=lambda each: each.name)
+    seen = (each for each in found if not any(part.startswith((".", "__MACOSX")) for part in each.path.parts))
+    return sorted(seen, key=lambda each: each.name)
 
 
 def stream(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -199,10 +200,21 @@ def _unpack(path: Path, folder: Path) -> None:
             shown = file.tell() >> 20
 
 
+class _Entry(tarfile.TarInfo):
+    """An entry of a tar whose damaged header is an error: tarfile takes it for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_Entry":
+        try:
+            return super().fromtarfile(tarfile_)  # type: ignore[return-value]
+        except (tarfile.TruncatedHeaderError, tarfile.EmptyHeaderError, tarfile.InvalidHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from error
+
+
 @contextmanager
 def _opened_tar(path: Path, mode: Any, file: BinaryIO | None = None) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(path, mode, fileobj=file) as tar:
+        with tarfile.open(path, mode, fileobj=file, tarinfo=_Entry) as tar:
             yield tar
     except _DAMAGED as error:
         raise VbenchError(f"{path}: not a whole tar archive ({error}); fetch it again") from error
@@ -210,13 +222,23 @@ def _opened_tar(path: Path, mode: Any, file: BinaryIO | None = None) -> Iterator
 
 def _in_folder(folder: Path) -> list[Member]:
     found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    seen = set()
+    for place, folders, names in os.walk(folder, onerror=_unlisted, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
         for name in names:
-            if not name.startswith("."):
-                path = Path(place, name)
+            path = Path(place, name)
+            if path.exists():  # or a link to nowhere
                 found.append(Member(path.relative_to(folder).as_posix(), path.stat().st_size, path))
     return found
+
+
+def _unlisted(error: OSError) -> None:
+    raise VbenchError(f"{error.filename}: cannot be listed ({error.strerror}); change its permissions") from error
 
 
 def _in_tar(path: Path) -> list[Member]:

@@ -168,7 +168,9 @@ def generate(
     """Write one lossless video per case and sample, and the manifest; what is there already is kept."""
     taken = getattr(model.leaf, "CONTROLS", (protocol.control,))
     if protocol.control not in taken:
-        raise UsageError(f"{protocol.id} gives {protocol.control}, and {model.name} takes {' or '.join(taken)}")
+        raise UsageError(
+            f"{protocol.id} gives {protocol.control}, and {model.name} takes {' or '.join(taken) or 'none, it makes no clips'}"
+        )
     cases = protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])
     wanted = _wanted(protocol, cases)
     header = {
@@ -176,7 +178,7 @@ def generate(
         "model": model.title,
         "protocol": protocol.id,
         "seed": seed,
-        "control": model.leaf.CONTROL,
+        "control": protocol.control if model.run else model.leaf.CONTROL,
         "dataset": {key: real.manifest.get(key) for key in ("dataset", "variant", "version")},
         **model.facts(),
     }
@@ -351,7 +353,11 @@ def show(model: Model, way: str, given: Given, out: Path) -> list[Path]:
     clips = [(name, resize.pictures(clip, size, "pil_antialias")) for name, clip in given.clips]
     driving = None if given.driving is None else resize.pictures(given.driving, size, "pil_antialias")
     made = model.leaf.show(loaded.system, way, dataclasses.replace(given, clips=clips, driving=driving))
+    if not made:
+        raise UsageError(f"--way {way} begins at real clips; give some with --real")
     with files.locked(out):
+        if (out / "manifest.json").exists() and "protocol" in files.read_json(out / "manifest.json"):
+            raise UsageError(f"{out} holds the outputs of a protocol; choose another --out")
         files.sweep(out)
         paths = [out / f"{name}.mkv" for name, _ in made]
         for path, (_, clip) in zip(paths, made, strict=True):
@@ -376,7 +382,7 @@ def read_control(path: Path) -> dict[str, np.ndarray]:
 
 def _check_same(out: Path, header: dict[str, Any]) -> None:
     """Refuse to mix two models or protocols in one folder."""
-    if not (out / "manifest.json").exists():
+    if not (out / "manifest.json").exists() or not any(out.rglob("*.mkv")):  # a run that was refused made no clip
         return
     held = files.read_json(out / "manifest.json")
     if not isinstance(held, dict):

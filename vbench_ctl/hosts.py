@@ -179,7 +179,7 @@ def _run_aria(program: str, url: str, part: Path, size: int, stop: threading.Eve
 
 def _from_drive(url: str, wanted: Wanted) -> None:
     gdown = _package("gdown", "Google Drive")
-    part = wanted.part()
+    part = wanted.part(".drive")  # of its own: gdown takes a whole file for one that is there
     with fetch.alone(wanted.target), _meter(wanted.name) as tell:
         if wanted.target.is_file():
             return  # another process was faster

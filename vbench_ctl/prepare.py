@@ -56,7 +56,7 @@ class Plan:
     @property
     def missing(self) -> tuple[str, ...]:
         """Return the splits that the store does not have yet."""
-        return store.missing(self.folder, self.splits)
+        return tuple(split for split in self.splits if not store.is_whole(self.folder, [split]))
 
     def clips(self) -> dict[str, int]:
         """Return how many clips each split is expected to have."""
@@ -92,7 +92,13 @@ class Plan:
             facts={**facts, "sources": sources} if archive else facts,
             card={**self.card, "obtained": [*archive.sources], "licence_accepted": accepted} if archive else self.card,
             encoding=self.encoding,
+            sources={split: self._sources(split, sources) for split in self.splits} if archive else {},
         )
+
+    def _sources(self, split: str, sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what decides a split: the files that the card says are for it, and those the card does not know."""
+        others = {file["name"] for file in self.card["file"] if split not in file.get("splits", [split])}
+        return [{key: each[key] for key in ("size", "sha256")} for each in sources if each["name"] not in others]
 
 
 def plan(
@@ -130,7 +136,9 @@ def make(
     with files.explained(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
     if plan.reads_files and store.is_whole(plan.folder, plan.splits) and not plan.given:
-        return store.read_manifest(plan.folder)  # also where the archives are gone
+        manifest = store.read_manifest(plan.folder)  # also where the archives are gone
+        _check_strict(manifest, plan, strict)
+        return manifest
     todo = plan.missing
     _check_space(plan, todo)
     archive = None
@@ -139,9 +147,19 @@ def make(
         archive = acquire.fetch(plan.name, plan.card, plan.splits, plan.root, plan.given, options=options, **download)
     at = datetime.now(UTC).isoformat(timespec="seconds") if accepted else ""
     manifest = store.build(plan.folder, plan.recipe(archive, at), workers, strict)
-    for split in todo:
-        draw(plan.folder, split)
+    _check_strict(manifest, plan, strict)
+    for split in plan.splits:
+        if split in todo or not (plan.folder / f"{split}.png").exists():
+            draw(plan.folder, split)
     return manifest
+
+
+def _check_strict(manifest: dict[str, Any], plan: Plan, strict: bool) -> None:
+    dropped = [drop for split in plan.splits for drop in manifest["splits"][split]["dropped"]]
+    if strict and dropped:
+        raise VbenchError(
+            f"{plan.folder}: {len(dropped)} clips could not be used, first {dropped[0]['id']}: {dropped[0]['reason']}"
+        )
 
 
 def _check_space(plan: Plan, todo: Sequence[str]) -> None:

@@ -128,6 +128,8 @@ def read(path: Path, leaf: ModuleType, dataset: str = "", sets: Sequence[str] = 
     for table in [*tables, *changes]:
         if table not in kinds:
             raise unknown("table in a recipe", table, kinds)
+        if not isinstance(tables.get(table, {}), dict):
+            raise UsageError(f"{path}: {table} = {tables[table]!r} is no table; write [{table}] and its keys below")
     if dataset:
         others = [tables.get("data", {}), *_stage_tables(tables.get("data", {}), leaf).values()]
         for each in others:
@@ -182,6 +184,8 @@ def _parsed(sets: Sequence[str]) -> dict[str, Any]:
         table = tables
         for parent in parents:
             table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise UsageError(f'"{text}": {parent} was set to a value before, so that nothing lies below it')
         try:
             table[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

@@ -185,6 +185,8 @@ def imported(
     source: Path,
 ) -> Run:
     """Make a finished run of weights by stage that were trained elsewhere."""
+    if (folder / "run.json").exists():
+        raise UsageError(f"{folder} holds a run already; choose another --out")
     stages = tuple(weights)
     data = {stage: DataSettings(dataset="elsewhere") for stage in leaf.STAGES}
     training = {stage: TrainingSettings(steps=1, track=()) for stage in leaf.STAGES}

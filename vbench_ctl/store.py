@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -298,10 +298,12 @@ class Recipe:
     facts: dict[str, Any]  # options and sources: what decides the content beside the work items
     card: dict[str, Any]  # licence, citation and the like, for the manifest
     encoding: str | None = None
+    sources: dict[str, Any] = field(default_factory=dict)  # split -> the files it was read from, where they differ
 
     def fingerprint(self, split: str) -> str:
         """Digest what decides the content of a split."""
-        decides = (FORMAT, self.dataset, self.variant, self.version, self.encoding, self.work[split], self.facts)
+        facts = {**self.facts, "sources": self.sources[split]} if self.sources else self.facts
+        decides = (FORMAT, self.dataset, self.variant, self.version, self.encoding, self.work[split], facts)
         return hashlib.sha256(repr(decides).encode()).hexdigest()[:16]
 
     def attributes(self, split: str) -> dict[str, str]:
@@ -357,6 +359,9 @@ def build(folder: Path, recipe: Recipe, workers: execute.Workers = 1, strict: bo
                     f"{len(dropped)} clips cannot be used, first {dropped[0]['id']}: {dropped[0]['reason']}"
                 )
         if todo:
+            if recipe.sources:  # a split that came later may have brought files of its own
+                held = {each["name"]: each for each in (*manifest.get("sources", ()), *recipe.facts["sources"])}
+                manifest["sources"] = [held[name] for name in sorted(held)]
             _write_index(folder, manifest)
             _write_dropped(folder, manifest)
             files.write_json(folder / "manifest.json", manifest)

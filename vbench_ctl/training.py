@@ -160,6 +160,11 @@ def _train_stage(
         why = "data.validation names no split" if not data.validation else "this baseline has no numbers for it"
         raise UsageError(f"training.validate_every = {settings.validate_every}, but {why}; set it to 0")
 
+    if settings.pictures_every and not hasattr(system, "pictures"):
+        raise UsageError(
+            f"training.pictures_every = {settings.pictures_every}, but this baseline has none; set it to 0"
+        )
+
     # Where the run stopped
     first = 0
     if state := runs.last(run.folder, stage):
@@ -658,7 +663,7 @@ def _restore(
     """Put a checkpoint back; what the recipe says of the optimisers holds, in case it was changed."""
     with _fitting(run, stage, state):
         system.load_state_dict(state["system"])
-        for name, optimizer in optimizers.items():
+        for name, optimizer in optimizers.items() if state["optimizers"] else ():  # an imported run has none
             now = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state["optimizers"][name]["state"], "param_groups": now})
         for name, kept in average.weights.items():

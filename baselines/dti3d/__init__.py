@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TITLE = "DTI3D"
 CONTROL = "none"
+CONTROLS = ()  # it makes no clips
 STAGES = ("",)
 
 

@@ -60,6 +60,8 @@ def build(settings: Settings, data: "DataFacts", stage: str, earlier: dict[str, 
     """Return the system to train."""
     from vbench_ctl.baselines.glass.system import System
 
+    if settings.labels and "local_action" not in data.tracks:
+        raise UsageError('glass: model.labels counts the track local_action; add it: data.tracks = ["local_action"]')
     return System(settings, data.height, data.width)
 
 

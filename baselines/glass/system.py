@@ -12,6 +12,7 @@ from vbench_ctl.baselines.glass import losses, perceptual
 from vbench_ctl.baselines.glass.frames import normalised, pixels
 from vbench_ctl.baselines.glass.model import Glass, generated
 from vbench_ctl.baselines.glass.settings import Settings
+from vbench_ctl.errors import UsageError
 from vbench_ctl.training import Batch, Update
 
 # Non-finite gradients: Araachie/glass:training/trainer.py.
@@ -87,6 +88,11 @@ class System(Glass):
     def _count(self, choice: Tensor, labels: Tensor) -> None:
         """Count codes (B, T-1) beside true actions, forgetting slowly."""
         choice = choice.argmax(-1) if choice.is_floating_point() else choice
+        if int(labels.max()) >= self.settings.labels:
+            raise UsageError(
+                f"glass: the data have a local action {int(labels.max())}, and model.labels = {self.settings.labels}; "
+                "raise it to the number of actions"
+            )
         cells = labels.long().flatten() * self.settings.codes + choice.flatten()
         found = torch.bincount(cells, minlength=self.counts.numel()).view_as(self.counts)
         self.counts.mul_(KEPT).add_(found)

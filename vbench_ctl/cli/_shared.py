@@ -118,6 +118,7 @@ def own_options(leaf: ModuleType) -> list[click.Parameter]:
         click.Option(
             [f"--{field.name.replace('_', '-')}"],
             default=field.default,
+            is_flag=types[field.name] is bool and field.default is False,
             type=click.Choice(field.metadata["choices"]) if field.metadata["choices"] else types[field.name],
             show_default=field.default != "",
             help=field.metadata["help"],

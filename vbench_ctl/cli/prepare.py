@@ -122,7 +122,7 @@ def dataset_command(name: str) -> click.Command:
             _announce(plan.folder, (name, plan.variant), plan.clips(), plan.missing, as_json, size_bytes, plan.files())
         else:
             todo = plan.missing
-            if todo and plan.reads_files:
+            if todo and not any(item.state == "by hand" for item in plan.files()):  # what is lacking is said first
                 _ask(plan, yes)
             manifest = prepare.make(plan, workers, strict, plan.reads_files, cookies=cookies, rate=rate)
             _report(plan.folder, manifest, todo, as_json)
@@ -225,7 +225,9 @@ def _size(size: int | str) -> str:
 
 
 def _ask(plan: "prepare.Plan", yes: bool) -> None:
-    """Show what comes and under which licence, and let the user agree."""
+    """Show what comes and under which licence, and let the user agree; what is generated needs no leave."""
+    if not plan.reads_files:
+        return
     card, items = plan.card, plan.files()
     coming = [item for item in items if item.state.startswith(("missing", "partly"))]
     known = sum(item.size for item in coming if isinstance(item.size, int))
