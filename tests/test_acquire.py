@@ -477,7 +477,7 @@ def test_a_file_comes_from_google_drive(drive, folder):
 
 def test_a_file_of_google_drive_is_resumed(drive, folder):
     folder.mkdir(parents=True)
-    (folder / "toy.zip.partabcdefgh.part").write_bytes(DATA[:4000])
+    (folder / "toy.zip.part.driveabcdefgh.part").write_bytes(DATA[:4000])
     assert states(DRIVE) == {"toy.zip": "partly (4000 bytes)"}
     drive.paths["/uc"] = attached
     fetch(DRIVE)
