@@ -15,7 +15,7 @@ import faults
 import pytest
 from faults import DATA, SHA256, answers, breaks_after, gives, whole
 
-from vbench_ctl import acquire, hashes, hosts
+from vbench_ctl import acquire, files, hashes, hosts
 from vbench_ctl import fetch as downloads
 from vbench_ctl.errors import ManualStep, UsageError, VbenchError
 
@@ -167,7 +167,7 @@ def test_spaces_in_addresses_are_quoted(server):
 
 
 def test_too_small_a_disk_is_said_before_anything_comes(server, monkeypatch):
-    monkeypatch.setattr(acquire.shutil, "disk_usage", lambda path: SimpleNamespace(free=1e9))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: SimpleNamespace(free=1e9))
     with pytest.raises(VbenchError, match=r"3.0 GB are to be downloaded and 1.0 GB free"):
         fetch(main_file(server, size=3_000_000_000))
     assert server.requests == []

@@ -7,7 +7,6 @@ import glob
 import json
 import re
 import shlex
-import shutil
 import sys
 import threading
 import time
@@ -247,12 +246,7 @@ def _check_space(wanted: Sequence[_File]) -> None:
     with files.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     needed = sum(max(0, (file.size or 0) - file.arrived) for file in coming)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise VbenchError(
-            f"{folder}: {needed / 1e9:.1f} GB are to be downloaded and {free / 1e9:.1f} GB free; "
-            "free some space or choose another --root"
-        )
+    files.check_space(folder, needed, "are to be downloaded", "free some space or choose another --root")
 
 
 # One file

@@ -7,7 +7,6 @@ import hashlib
 import io
 import os
 import re
-import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -124,9 +123,14 @@ class Archive:
 
         The name may begin with any folders, so it does not matter how deep a user unpacked the archive.
         """
+        return {match.groups(): each for match, each in self.found(pattern)}
+
+    def found(self, pattern: str) -> Iterator[tuple[re.Match[str], Member]]:
+        """Yield the same files, each with its match."""
         expression = re.compile(rf"(?:.*/)?{pattern}")
-        found = ((expression.fullmatch(each.name), each) for each in self.members)
-        return {match.groups(): each for match, each in found if match}
+        for each in self.members:
+            if match := expression.fullmatch(each.name):
+                yield match, each
 
     def lacking(self, wanted: str) -> VbenchError:
         """Say that the paths do not hold what the dataset is made of."""
@@ -164,7 +168,7 @@ def stream(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def unpacked(path: Path, root: Path | None = None) -> Path:
-    """Unpack an archive into the cache, once, and return the folder."""
+    """Unpack a tar into the cache, once, and return the folder."""
     state = path.stat()
     key = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
     folder = files.home(root) / "cache" / "unpacked" / f"{path.name.split('.')[0]}-{key}"
@@ -176,16 +180,6 @@ def unpacked(path: Path, root: Path | None = None) -> Path:
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    if path.suffix.lower() == ".zip":
-        found = _in_zip(path)
-        with progress(f"unpack {path.name}", len(found), "files") as advance:
-            for each in found:
-                target = folder / each.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with each.open() as source, open(target, "wb") as made:
-                    shutil.copyfileobj(source, made, 1 << 20)
-                advance(1)
-        return
     total = path.stat().st_size >> 20
     shown = 0
     with (

@@ -63,6 +63,13 @@ def explained(path: Path) -> Iterator[None]:
         raise
 
 
+def check_space(folder: Path, needed_bytes: float, what: str, advice: str) -> None:
+    """Refuse to begin what will not fit on the disk."""
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise VbenchError(f"{folder}: {needed_bytes / 1e9:.1f} GB {what} and {free / 1e9:.1f} GB free; {advice}")
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process alone; a second process gets a sentence, not a mixed-up folder."""

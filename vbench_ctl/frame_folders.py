@@ -1,6 +1,5 @@
 """Clips that a dataset keeps as folders of numbered images."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,11 +27,9 @@ def numbered(archive: Archive, pattern: str, key: Sequence[str]) -> dict[tuple[s
 
     Gaps in the numbers close; clips are sorted by name.
     """
-    expression = re.compile(rf"(?:.*/)?{pattern}")
     found: dict[tuple[str, ...], list[tuple[int, Member]]] = {}
-    for member in archive.members:
-        if match := expression.fullmatch(member.name):
-            found.setdefault(tuple(match[name] for name in key), []).append((int(match["number"]), member))
+    for match, member in archive.found(pattern):
+        found.setdefault(tuple(match[name] for name in key), []).append((int(match["number"]), member))
     return {clip: tuple(member for _, member in sorted(found[clip], key=_number)) for clip in sorted(found)}
 
 

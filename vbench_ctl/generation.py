@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, pairing, pictures, protocols, registry, resize, tracks, video
+from vbench_ctl import __version__, execute, files, pairing, pictures, registry, resize, tracks, video
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
 from vbench_ctl.protocols import Case, Protocol
-from vbench_ctl.sources import Source, StoreSource
+from vbench_ctl.sources import Source
 
 FORMAT = "vbench-outputs 1"
 SHOWN = 16  # clips on a sheet
@@ -57,15 +57,13 @@ class Task:
         names = CONTROL_TRACKS.get(control, ())
         if not names:
             return {}
-        held = self.real.store.tracks if isinstance(self.real, StoreSource) else []
-        if not set(names) & set(held):
+        if not set(names) & set(self.real.tracks):
             raise VbenchError(
                 f"{self.real.name} has none of the tracks {', '.join(names)} that {self.protocol.id} gives a model; "
                 "take the store that prepare makes"
             )
-        clips = self.real.store  # type: ignore[attr-defined]
-        at, stop = clips.index(case.clip), case.start + (case.length - 1) * case.step + 1
-        found = {name: clips.track(name, at, case.start, stop, case.step) for name in names if name in held}
+        stop = case.start + (case.length - 1) * case.step + 1
+        found = self.real.tracks_of(case.clip, names, case.start, stop, case.step)
         seen = {"endpoint": slice(-1, None), "context-audio": slice(self.protocol.context)}.get(control, slice(None))
         return {name: track[seen] for name, track in found.items()}
 
@@ -171,7 +169,7 @@ def generate(
         raise UsageError(
             f"{protocol.id} gives {protocol.control}, and {model.name} takes {' or '.join(taken) or 'none, it makes no clips'}"
         )
-    cases = protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])
+    cases = pairing.cases(protocol, real)
     wanted = _wanted(protocol, cases)
     header = {
         "format": FORMAT,
@@ -200,7 +198,7 @@ def generate(
 
 def count(protocol: Protocol, real: Source) -> int:
     """Return how many clips a protocol asks for."""
-    return len(_wanted(protocol, protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])))
+    return len(_wanted(protocol, pairing.cases(protocol, real)))
 
 
 @dataclass(frozen=True)
@@ -306,14 +304,13 @@ def continuations(model: Model, asked: Sequence[Asked]) -> list[Made]:
 
 def _resized(asked: Asked, size: tuple[int, int]) -> Asked:
     frames = {"context": asked.context, "ending": asked.ending, "real": asked.real}
-    smaller: dict[str, Any] = {
-        name: resize.pictures(clip, size, "pil_antialias")
-        for name, clip in frames.items()
-        if clip is not None and len(clip)
-    }
     nothing = np.zeros((0, *size, 3), np.uint8)
-    empty: dict[str, Any] = {name: nothing for name, clip in frames.items() if clip is not None and not len(clip)}
-    return dataclasses.replace(asked, **smaller, **empty)
+    fitted: dict[str, Any] = {
+        name: resize.pictures(clip, size, "pil_antialias") if len(clip) else nothing
+        for name, clip in frames.items()
+        if clip is not None
+    }
+    return dataclasses.replace(asked, **fitted)
 
 
 @functools.lru_cache(maxsize=1)

@@ -36,8 +36,7 @@ def pairs(protocol: Protocol | None, real: Source, fake: Source, alone: bool) ->
         raise VbenchError(f"{protocol.id} gives no frames, so no metric can compare clip with clip; leave those out")
     paired = pair_by_protocol(protocol, real, fake)
     if (protocol.unconditional or protocol.reals) and real.ids:
-        clips = [(clip_id, real.length(clip_id)) for clip_id in real.ids]
-        paired += [Pair(case.clip, (), case) for case in protocols.real_cases(protocol, clips)]
+        paired += [Pair(case.clip, (), case) for case in protocols.real_cases(protocol, lengths(real))]
     return paired
 
 
@@ -55,11 +54,11 @@ def pair_by_protocol(protocol: Protocol, real: Source, fake: Source) -> list[Pai
     """
     if protocol.unconditional:
         return _unconditional(protocol, fake)
-    cases = protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])
-    windows = Counter(case.clip for case in cases)
+    wanted = cases(protocol, real)
+    windows = Counter(case.clip for case in wanted)
     held = set(fake.ids)
     pairs, used, missing = [], set(), []
-    for case in cases:
+    for case in wanted:
         stems = [case.key] + ([case.clip] if windows[case.clip] == 1 else [])
         found = []
         for sample in range(protocol.answers):
@@ -75,7 +74,7 @@ def pair_by_protocol(protocol: Protocol, real: Source, fake: Source) -> list[Pai
             pairs.append(Pair(case.clip, part, case, protocol.reals is None and not run, run))
     if missing:
         raise VbenchError(
-            f"{fake.name}: {len(missing)} of the {len(cases) * protocol.answers} clips that {protocol.id} asks for are "
+            f"{fake.name}: {len(missing)} of the {len(wanted) * protocol.answers} clips that {protocol.id} asks for are "
             f'missing, the first is "{missing[0]}"'
         )
     if held - used:
@@ -104,6 +103,16 @@ def _complain_about_strays(real: set[str], fake: set[str], real_name: str, fake_
 
 
 # Real clips
+
+
+def cases(protocol: Protocol, real: Source) -> list[Case]:
+    """Return the cases of a protocol on a real set."""
+    return protocols.cases(protocol, lengths(real))
+
+
+def lengths(real: Source) -> list[tuple[str, int]]:
+    """Return id and number of frames of each clip."""
+    return [(clip_id, real.length(clip_id)) for clip_id in real.ids]
 
 
 def find_real(protocol: Protocol, root: str | Path | None = None) -> StoreSource:

@@ -1,7 +1,7 @@
 """Make the store of a dataset, whichever leaf it comes from."""
 
 import dataclasses
-import shutil
+import functools
 import tomllib
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -36,7 +36,7 @@ class Plan:
     def leaf(self) -> ModuleType:
         return registry.load("datasets", self.name)
 
-    @property
+    @functools.cached_property
     def card(self) -> dict[str, Any]:
         return card(self.name, self.leaf)
 
@@ -56,7 +56,7 @@ class Plan:
     @property
     def missing(self) -> tuple[str, ...]:
         """Return the splits that the store does not have yet."""
-        return tuple(split for split in self.splits if not store.is_whole(self.folder, [split]))
+        return store.missing(self.folder, self.splits)
 
     def clips(self) -> dict[str, int]:
         """Return how many clips each split is expected to have."""
@@ -135,11 +135,12 @@ def make(
     """Write the planned store and return its manifest; `accepted` says that the user agreed to the licence."""
     with files.explained(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
-    if plan.reads_files and store.is_whole(plan.folder, plan.splits) and not plan.given:
-        manifest = store.read_manifest(plan.folder)  # also where the archives are gone
-        _check_strict(manifest, plan, strict)
-        return manifest
     todo = plan.missing
+    if plan.reads_files and not todo and not plan.given:
+        manifest = store.read_manifest(plan.folder)  # also where the archives are gone
+        if strict:
+            store.refuse_dropped(manifest, plan.splits)
+        return manifest
     _check_space(plan, todo)
     archive = None
     if plan.reads_files:
@@ -147,30 +148,19 @@ def make(
         archive = acquire.fetch(plan.name, plan.card, plan.splits, plan.root, plan.given, options=options, **download)
     at = datetime.now(UTC).isoformat(timespec="seconds") if accepted else ""
     manifest = store.build(plan.folder, plan.recipe(archive, at), workers, strict)
-    _check_strict(manifest, plan, strict)
+    if strict:
+        store.refuse_dropped(manifest, plan.splits)  # those that were made before, too
     for split in plan.splits:
         if split in todo or not (plan.folder / f"{split}.png").exists():
             draw(plan.folder, split)
     return manifest
 
 
-def _check_strict(manifest: dict[str, Any], plan: Plan, strict: bool) -> None:
-    dropped = [drop for split in plan.splits for drop in manifest["splits"][split]["dropped"]]
-    if strict and dropped:
-        raise VbenchError(
-            f"{plan.folder}: {len(dropped)} clips could not be used, first {dropped[0]['id']}: {dropped[0]['reason']}"
-        )
-
-
 def _check_space(plan: Plan, todo: Sequence[str]) -> None:
     made = sum(path.stat().st_size for split in todo for path in plan.folder.glob(f"{split}-*.h5"))
     needed = plan.size_bytes(todo) - made
-    free = shutil.disk_usage(plan.folder).free
-    if needed > free:
-        raise VbenchError(
-            f"{plan.folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB free; "
-            "free some space, choose another --root, or take fewer clips (--limit, --split)"
-        )
+    advice = "free some space, choose another --root, or take fewer clips (--limit, --split)"
+    files.check_space(plan.folder, needed, "are needed", advice)
 
 
 def draw(folder: Path, split: str) -> Path:

@@ -75,7 +75,7 @@ def learners(protocol: protocols.Protocol) -> dict[str, str]:
 
 def _draw(folder: Path, protocol: protocols.Protocol, real: sources.Source, outputs: dict[str, sources.Source]) -> None:
     """Draw what the models made of a few cases beside what really happened."""
-    cases = protocols.cases(protocol, [(clip_id, real.length(clip_id)) for clip_id in real.ids])
+    cases = pairing.cases(protocol, real)
     shown = [cases[at] for at in SHOWN]
     truth = [pairing.real_window(real, pairing.Pair(case.clip, (), case)) for case in shown]
     made = {name: [output.frames(f"{case.key}#0") for case in shown] for name, output in outputs.items()}

@@ -353,11 +353,8 @@ def build(folder: Path, recipe: Recipe, workers: execute.Workers = 1, strict: bo
                 "fingerprint": recipe.fingerprint(split),
                 **_summarise(folder, [_Shard(job.path) for job in jobs[split]]),
             }
-            dropped = manifest["splits"][split]["dropped"]
-            if strict and dropped:
-                raise VbenchError(
-                    f"{len(dropped)} clips cannot be used, first {dropped[0]['id']}: {dropped[0]['reason']}"
-                )
+            if strict:
+                refuse_dropped(manifest, [split])
         if todo:
             if recipe.sources:  # a split that came later may have brought files of its own
                 held = {each["name"]: each for each in (*manifest.get("sources", ()), *recipe.facts["sources"])}
@@ -526,20 +523,22 @@ def read_manifest(folder: Path | Url) -> dict[str, Any]:
     return manifest
 
 
-def is_whole(folder: Path, splits: Iterable[str]) -> bool:
-    """Tell whether these splits of a store are made and all their files are there and belong to them."""
-    made = read_manifest(folder)["splits"] if is_store(folder) else {}
-    return all(
-        split in made
-        and all(_has_fingerprint(folder / name, made[split]["fingerprint"]) for name in made[split]["shards"])
-        for split in splits
-    )
-
-
 def missing(folder: Path, splits: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the splits that a store does not have yet."""
+    """Return those of the splits that are not made yet, or of which a file is lost or belongs to another store."""
     made = read_manifest(folder)["splits"] if is_store(folder) else {}
-    return tuple(split for split in splits if split not in made)
+
+    def is_there(split: str) -> bool:
+        names = made[split]["shards"] if split in made else ()
+        return split in made and all(_has_fingerprint(folder / name, made[split]["fingerprint"]) for name in names)
+
+    return tuple(split for split in splits if not is_there(split))
+
+
+def refuse_dropped(manifest: dict[str, Any], splits: Iterable[str]) -> None:
+    """Raise if any clip of these splits could not be used."""
+    dropped = [drop for split in splits for drop in manifest["splits"][split]["dropped"]]
+    if dropped:
+        raise VbenchError(f"{len(dropped)} clips cannot be used, first {dropped[0]['id']}: {dropped[0]['reason']}")
 
 
 def digests(path: Path) -> tuple[np.ndarray, np.ndarray]:

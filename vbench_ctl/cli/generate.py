@@ -87,9 +87,10 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
         if bool(protocol_id) == bool(way):
             raise click.UsageError("say which --protocol to generate" + (", or which --way to show" if leaf else ""))
         model = generation.model(word, device, **options)
-        if way and dry_run:
-            click.echo(f"{way} of {model.title} in {out}")
-        elif way:
+        if way:
+            if dry_run:
+                click.echo(f"{way} of {model.title} in {out}")
+                return
             source = sources.open_source(real, split) if real else None
             shown = [(name, source.frames(name)) for name in source.ids[:clips]] if source else []
             driving = video.read(control_from).frames if control_from else None
@@ -97,7 +98,6 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
             given = generation.Given(shown, driving, columns, length, seed, model.options)
             paths = generation.show(model, way, given, out)
             click.echo(f"{len(paths)} clips and sheet.png in {out}")
-        if way:
             return
         assert protocol_id
         protocol = protocols.load(protocol_id)

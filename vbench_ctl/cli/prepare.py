@@ -118,12 +118,13 @@ def dataset_command(name: str) -> click.Command:
         elif verify:
             _show_checks(plan.folder, prepare.verify(plan, workers), as_json)
         elif dry_run:
-            size_bytes = plan.size_bytes(plan.missing)
-            _announce(plan.folder, (name, plan.variant), plan.clips(), plan.missing, as_json, size_bytes, plan.files())
-        else:
             todo = plan.missing
-            if todo and not any(item.state == "by hand" for item in plan.files()):  # what is lacking is said first
-                _ask(plan, yes)
+            size_bytes = plan.size_bytes(todo)
+            _announce(plan.folder, (name, plan.variant), plan.clips(), todo, as_json, size_bytes, plan.files())
+        else:
+            todo, items = plan.missing, plan.files()
+            if todo and items and not any(item.state == "by hand" for item in items):  # what is lacking is said first
+                _ask(plan, todo, items, yes)
             manifest = prepare.make(plan, workers, strict, plan.reads_files, cookies=cookies, rate=rate)
             _report(plan.folder, manifest, todo, as_json)
 
@@ -224,17 +225,14 @@ def _size(size: int | str) -> str:
     return _shared.gigabytes(size) if isinstance(size, int) else "unknown"
 
 
-def _ask(plan: "prepare.Plan", yes: bool) -> None:
-    """Show what comes and under which licence, and let the user agree; what is generated needs no leave."""
-    if not plan.reads_files:
-        return
-    card, items = plan.card, plan.files()
+def _ask(plan: "prepare.Plan", todo: Sequence[str], items: "Sequence[acquire.Item]", yes: bool) -> None:
+    """Show what comes and under which licence, and let the user agree."""
     coming = [item for item in items if item.state.startswith(("missing", "partly"))]
     known = sum(item.size for item in coming if isinstance(item.size, int))
     more = "" if all(isinstance(item.size, int) for item in coming) else " and files of unknown size"
-    store_size = _shared.gigabytes(plan.size_bytes(plan.missing))
+    store_size = _shared.gigabytes(plan.size_bytes(todo))
     for label in ("title", "licence", "citation"):
-        click.echo(f"{label}: {' '.join(str(card.get(label, 'unknown')).split())}", err=True)
+        click.echo(f"{label}: {' '.join(str(plan.card.get(label, 'unknown')).split())}", err=True)
     click.echo(f"disk: {_shared.gigabytes(known)} to download{more}, {store_size} in {plan.folder}", err=True)
     if yes:
         return

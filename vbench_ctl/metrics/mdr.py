@@ -4,39 +4,18 @@ As in willi-menapace/PlayableVideoGeneration:evaluation/metrics, which prints th
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from vbench_ctl.networks import Features
+from vbench_ctl.metrics.add import DIRECTION, NEEDS, VARIANTS, collect, features, tracks
 from vbench_ctl.statistics import detections
-from vbench_ctl.tracks import Tracks, aligned
+
+__all__ = ["DIRECTION", "NEEDS", "VARIANTS", "collect", "features", "note", "pooled", "signature", "tracks"]
 
 TITLE = "MDR"
-DIRECTION = "lower"
 UNIT = "%"
-NEEDS = "tracks"
 RANGE = (0.0, 100.0)
 VERSION = 1
-VARIANTS: dict[str, dict[str, Any]] = {
-    "": {},  # the boxes are sifted as for the 256x96 frames of Tennis
-    "position": {"of": "position"},  # known of the real clips, read by somebody in the outputs; negative: not seen
-}
-
-
-def features(*, of: str = "detected") -> Features | None:
-    """Return the detector, where the places are not known."""
-    return Features("person", "fasterrcnn-coco", "frame") if of == "detected" else None
-
-
-def tracks(*, of: str = "detected") -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return which tracks of the real clips and of the outputs it needs."""
-    return (of,), (of,)
-
-
-def collect(real: Tracks, fake: Tracks, *, of: str = "detected") -> np.ndarray:
-    """Return the real and the generated place of each frame of a clip: float64 (n, 4)."""
-    return np.concatenate(aligned(real[of], fake[of]), axis=1).astype(np.float64)
 
 
 def pooled(parts: Sequence[np.ndarray], *, of: str = "detected") -> float:
