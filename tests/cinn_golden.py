@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recorded import Golden
 from torch import Tensor, nn
 
 from vbench_ctl.baselines.cinn import released
@@ -33,29 +34,6 @@ DECODER = (
     (r"weight_bar", "parametrizations.weight.original"),
     (r"weight_u", "parametrizations.weight.0.u"),
 )
-
-
-class Golden:
-    """One file of golden numbers, or the part of it under a prefix."""
-
-    def __init__(self, arrays, prefix: str = "") -> None:
-        self.arrays, self.prefix = arrays, prefix
-
-    def __getitem__(self, key: str) -> Tensor:
-        return torch.from_numpy(np.array(self.arrays[self.prefix + key]))
-
-    def part(self, name: str) -> "Golden":
-        return Golden(self.arrays, f"{self.prefix}{name}/")
-
-    def keys(self, start: str = "") -> list[str]:
-        whole = self.prefix + start
-        return [key.removeprefix(whole) for key in self.arrays.files if key.startswith(whole)]
-
-    def state(self, start: str = "sd/") -> dict[str, np.ndarray]:
-        return {key: self.arrays[self.prefix + start + key] for key in self.keys(start)}
-
-    def config(self) -> dict:
-        return json.loads(str(self.arrays["config"]))
 
 
 def golden(shared: Path, name: str) -> Golden:

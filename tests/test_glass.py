@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recorded import Golden
 from torch import Tensor, nn
 
 from vbench_ctl import recipes
@@ -27,29 +28,6 @@ from vbench_ctl.baselines.glass.system import System, codes_used
 from vbench_ctl.errors import UsageError, VbenchError
 
 LAYER, WHOLE, GRADIENT = 1e-5, 1e-4, 1e-3  # of the array's maximum; relative L2 for gradients (golden/glass/README.md)
-
-
-class Golden:
-    """One file of golden numbers, or the part of it under a prefix."""
-
-    def __init__(self, arrays, prefix: str = "") -> None:
-        self.arrays, self.prefix = arrays, prefix
-
-    def __getitem__(self, key: str) -> Tensor:
-        return torch.from_numpy(np.array(self.arrays[self.prefix + key]))
-
-    def part(self, name: str) -> "Golden":
-        return Golden(self.arrays, f"{self.prefix}{name}/")
-
-    def keys(self, start: str = "") -> list[str]:
-        whole = self.prefix + start
-        return [key.removeprefix(whole) for key in self.arrays.files if key.startswith(whole)]
-
-    def state(self, start: str = "sd/") -> dict[str, np.ndarray]:
-        return {key: self.arrays[self.prefix + start + key] for key in self.keys(start)}
-
-    def config(self) -> dict:
-        return json.loads(str(self.arrays["config"]))
 
 
 @pytest.fixture
