@@ -19,7 +19,7 @@ VERSION = 1
 SPLITS = ("train", "val", "test")
 FRAMES, SIZE = 30, 256
 # 16lemoing/ccvs:data/scripts/preprocess_bairhd.py: trajectories and columns; 43,264 to 44,119 stay unused
-TRAJECTORIES = {"train": range(43_264), "val": range(0), "test": range(44_120, 44_376)}
+TRAJECTORIES = {"train": range(43_264), "test": range(44_120, 44_376)}
 LEFT, RIGHT = 157, 967
 HELD_OUT = 5  # every fifth annotated frame is for validation, 16lemoing/ccvs:data/bairhd_dataset.py
 PER_SHARD = SHARD_BYTES // (FRAMES * SIZE * SIZE * 3)
@@ -81,7 +81,7 @@ def estimate(split: str, options: Options, limit: int | None = None) -> tuple[in
     """Return how many clips and bytes a split takes; CADDY's are taken to be as many as those of CCVS."""
     if options.packing == "annotated":
         return 0, 0  # the user's own
-    clips = len(TRAJECTORIES[split][:limit])
+    clips = len(TRAJECTORIES.get(split, range(0))[:limit])
     return clips, clips * FRAMES * PNG_BYTES
 
 
@@ -250,7 +250,7 @@ def _annotations(split: str, limit: int | None, archive: Archive) -> list[Source
     found = archive.matching(r"(\d{5,})_(\d+)_(\d+)\.(jpg|png)")
     if not found:
         raise archive.lacking("annotated_frames/00012_101_87.jpg and the like, ID_X_Y")
-    wanted = {"train": range(1, HELD_OUT), "val": range(1), "test": range(0)}[split]
+    wanted = {"train": range(1, HELD_OUT), "val": range(1)}[split]
     chosen = [file for (index, *_), file in found.items() if int(index) % HELD_OUT in wanted]
     return [Source(f"{split}/{file.path.stem}", (file,)) for file in sorted(chosen, key=_name)[:limit]]
 

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import lru_cache
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
@@ -27,16 +28,19 @@ from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.registry import option
 from vbench_ctl.store import RAW_PIXELS, SHARD_BYTES, Dropped
 
-VERSION = 1
+VERSION = 2
 # How many clips there are, roughly: activitynet/ActivityNet issue 28. Some are gone since; MAGVIT had 384,000 and 29,000.
 CLIPS = {"train": 392_000, "val": 30_000, "test": 60_000}
 SPLITS = tuple(CLIPS)
+REPEATS = True  # no tar knows what is in the others
 FRAMES = 250  # of a typical clip: 10 seconds
 CLIPS_PER_TAR = 500  # at least, in most: train has a tar per class, val and test are cut into parts
 YOUTUBE_FORMAT = "best[ext=mp4][height<=480]/best[height<=480]/best"  # more lines would be thrown away
 GONE = re.compile(r"unavailable|private|removed|not available|terminated|deleted|copyright|not there", re.IGNORECASE)
 VIEWS = 3  # square views of "short128": MAGVIT scores three crops of each clip (arXiv 2212.05199, B.3)
 PNG_SHARE = 0.6  # of the raw size, of small natural pictures
+# Frames that are decoded before they are shrunk together: by turns, each work drives the other out of the processor's cache.
+BATCH = 16
 # Each pixel is the mean of the area it covers.
 FILTER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 NAMES = {"valid": "val", "validate": "val", "validation": "val"}  # that splits go by
@@ -81,7 +85,8 @@ def facts(options: Options) -> dict[str, str]:
         "attribution": "Kinetics-600, annotations CC BY 4.0; the videos belong to those who put them on YouTube",
         "geometry": f"{options.views} largest square(s) along the longer side, {options.side} pixels each",
         "resize": "the mean of the area that a pixel covers (libswscale), colours as the video is tagged, else BT.601",
-        "tracks": "label: class number in alphabetical order, -1 where it is unknown",
+        "tracks": "label: class number, the same in all splits: in alphabetical order in the official annotations, "
+        "else in all lists there are; -1 where it is unknown",
     }
 
 
@@ -120,13 +125,16 @@ class Shard:
     split: str
     sources: tuple[Source, ...]
     limit: int | None
-    annotations: tuple[Member, ...]
-    root: Path | None = field(repr=False)
+    annotations: tuple[Member, ...]  # of the split
+    classes: tuple[Member, ...]  # of all splits: what the classes are numbered by
+    archive: Archive = field(repr=False)  # where files are kept for a while, and how YouTube is asked
 
 
 def shards(split: str, options: Options, limit: int | None, archive: Archive) -> list[Shard]:
     """Make a work item of each tar, and of each 256 MB of single videos."""
-    annotations, videos, lists = _sorted_out(split, archive)
+    if options.source != "youtube" and (archive.cookies or archive.rate):
+        raise UsageError("--cookies and --rate are for YouTube; add --source youtube, or leave them out")
+    annotations, classes, videos, lists = _sorted_out(split, archive)
     if not videos:
         videos = _on_youtube(split, annotations) if options.source == "youtube" else _on_cvdf(split, lists)
     if not videos:
@@ -135,11 +143,10 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
     tars = [source for source in videos if source.is_tar]
     single = [source for source in videos if not source.is_tar][:limit]
     per_shard = max(1, SHARD_BYTES // _clip_bytes(options))
-    groups = [tuple(single[at : at + per_shard]) for at in range(0, len(single), per_shard)]
-    left = None if limit is None else limit - len(single)
-    return [Shard(options, split, group, None, annotations, archive.root) for group in groups] + [
-        Shard(options, split, (tar,), share, annotations, archive.root) for tar, share in _shared(tars, left)
-    ]
+    groups = [(tuple(single[at : at + per_shard]), None) for at in range(0, len(single), per_shard)]
+    groups += [((tar,), share) for tar, share in _shared(tars, None if limit is None else limit - len(single))]
+    handed = Archive((), archive.root, cookies=archive.cookies, rate=archive.rate)
+    return [Shard(options, split, sources, share, annotations, classes, handed) for sources, share in groups]
 
 
 def _shared(tars: list[Source], limit: int | None) -> list[tuple[Source, int | None]]:
@@ -151,9 +158,11 @@ def _shared(tars: list[Source], limit: int | None) -> list[tuple[Source, int | N
     return list(zip(chosen, shares, strict=True))
 
 
-def _sorted_out(split: str, archive: Archive) -> tuple[tuple[Member, ...], list[Source], list[Member]]:
-    """Return the annotations, the videos and the lists of addresses of a split."""
-    annotations, videos, lists = [], [], []
+def _sorted_out(
+    split: str, archive: Archive
+) -> tuple[tuple[Member, ...], tuple[Member, ...], list[Source], list[Member]]:
+    """Return the annotations of a split, those that number the classes, the split's videos and its lists of addresses."""
+    annotations, official, others, videos, lists = [], [], [], [], []
     for root, member in _files(archive):
         name = member.path.name.lower()
         told = [NAMES.get(part.lower(), part.lower()) for part in (root, *member.path.parts[:-1])]
@@ -162,6 +171,7 @@ def _sorted_out(split: str, archive: Archive) -> tuple[tuple[Member, ...], list[
             lists += [member] if found[1] == split else []
         elif found := re.fullmatch(r"(?:kinetics[-_]?600[-_]?)?(train|test|val\w*)\.(csv|txt)", name):
             annotations += [member] if NAMES.get(found[1], found[1]) == split else []
+            (official if root == ANNOTATIONS else others).append(member)
         elif name.endswith(TARS) or re.search(rf"{VIDEOS}$", name):
             if place == split:
                 videos.append(Source(member.name, member=member))
@@ -170,20 +180,20 @@ def _sorted_out(split: str, archive: Archive) -> tuple[tuple[Member, ...], list[
                     f"{member.place}: whether {member.name} is of {', '.join(SPLITS)} cannot be told; "
                     "put the videos of each split into a folder of that name"
                 )
-    return tuple(annotations), videos, lists
+    return tuple(annotations), tuple(official or others), videos, lists
 
 
 def _files(archive: Archive) -> Iterator[tuple[str, Member]]:
-    """Yield (name of the folder or file handed over, file); tars of videos are left as they are."""
+    """Yield (name of the folder or archive it is in, file); tars of videos are left as they are."""
     for path in archive.paths:
         if path.name.lower().endswith(TARS) and path.name != ANNOTATIONS:
             yield path.parent.name, Member(path.name, path.stat().st_size, path)
             continue
         for member in archives.members(path, archive.root):
-            inside = member.place.name == ANNOTATIONS and path.is_dir()
-            yield from (
-                (path.name, each) for each in (archives.members(member.place, archive.root) if inside else [member])
-            )
+            if member.place.name == ANNOTATIONS and path.is_dir():
+                yield from ((ANNOTATIONS, each) for each in archives.members(member.place, archive.root))
+            else:
+                yield path.name, member
 
 
 def _on_cvdf(split: str, lists: list[Member]) -> list[Source]:
@@ -285,11 +295,15 @@ def _labels(annotations: tuple[Member, ...]) -> dict[Key, str]:
 
 
 @lru_cache(maxsize=4)
-def _numbers(annotations: tuple[Member, ...]) -> tuple[dict[str, int], dict[str, str]]:
-    """Return the number of each class, and the class of each YouTube id."""
-    labels = _labels(annotations)
-    classes = sorted({label for label in labels.values() if label})
-    return {label: at for at, label in enumerate(classes)}, {key[0]: label for key, label in labels.items()}
+def _numbers(classes: tuple[Member, ...]) -> dict[str, int]:
+    """Return the number of each class."""
+    return {label: at for at, label in enumerate(sorted({label for label in _labels(classes).values() if label}))}
+
+
+@lru_cache(maxsize=4)
+def _by_id(annotations: tuple[Member, ...]) -> dict[str, str]:
+    """Return the class of each YouTube id."""
+    return {key[0]: label for key, label in _labels(annotations).items()}
 
 
 def _text(member: Member) -> str:
@@ -313,7 +327,7 @@ def clips(shard: Shard) -> Iterator[Clip | Dropped]:
         if isinstance(file, VbenchError):
             yield Dropped(clip_id, str(file))
             continue
-        yield _clip(clip_id, file, seconds, _label(stem, name, shard.annotations), shard.options)
+        yield _clip(clip_id, file, seconds, _label(stem, name, shard), shard.options)
     if len(trouble) == len(seen) >= 10:  # no network or no yt-dlp, rather than ten videos that are gone
         raise trouble[0]
 
@@ -334,7 +348,14 @@ def _videos(
             target = _place(shard, f"youtube-{found[1]}.mp4")
             try:
                 acquire.fetch_one(
-                    source.address, target, dataset="kinetics600", root=shard.root, format=YOUTUBE_FORMAT, lock=False
+                    source.address,
+                    target,
+                    dataset="kinetics600",
+                    root=shard.archive.root,
+                    format=YOUTUBE_FORMAT,
+                    cookies=shard.archive.cookies,
+                    rate=shard.archive.rate,
+                    lock=False,
                 )
             except VbenchError as error:
                 if not GONE.search(str(error)):  # no network, no yt-dlp, too many requests: the shard stays open
@@ -352,7 +373,7 @@ def _in_tar(source: Source, shard: Shard) -> Iterator[tuple[str, BinaryIO, None]
         path = source.member.place
     else:
         path = _place(shard, re.sub(r"[^\w.-]+", "_", source.name.rpartition("/")[2]))
-        acquire.fetch_one(source.address, path, dataset="kinetics600", root=shard.root)
+        acquire.fetch_one(source.address, path, dataset="kinetics600", root=shard.archive.root)
     folder = re.sub(r"\.(tar|tar\.gz|tgz)$", "", source.name)
     found = ((name, data) for name, data in archives.stream(path) if re.search(rf"(^|/)[^./][^/]*{VIDEOS}$", name))
     for name, data in islice(found, shard.limit):
@@ -363,12 +384,12 @@ def _in_tar(source: Source, shard: Shard) -> Iterator[tuple[str, BinaryIO, None]
 
 def _place(shard: Shard, name: str) -> Path:
     """Return where a file is kept for as long as it is converted."""
-    return files.home(shard.root) / "cache" / "kinetics600" / shard.split / name
+    return files.home(shard.archive.root) / "cache" / "kinetics600" / shard.split / name
 
 
-def _label(stem: str, name: str, annotations: tuple[Member, ...]) -> int:
+def _label(stem: str, name: str, shard: Shard) -> int:
     """Return a clip's class by id and times, by id alone, or by the folder or tar it lies in."""
-    labels, (numbers, by_id) = _labels(annotations), _numbers(annotations)
+    labels, by_id, numbers = _labels(shard.annotations), _by_id(shard.annotations), _numbers(shard.classes)
     found = STEM.fullmatch(stem)
     key = (found[1], int(found[2]), int(found[3])) if found else None
     told = [labels.get(key) if key else None, by_id.get(stem[:11])]
@@ -400,14 +421,16 @@ def read(
             raise VbenchError("it holds no video")
         stream = container.streams.video[0]
         stream.thread_type = "NONE"  # there are other workers
-        pixels = bytearray()  # grows in place, unlike an array
-        squares, size = None, (0, 0)
-        for frame in islice(_decoded(container, stream, seconds), most):
-            if squares is None or size != (frame.width, frame.height):
-                squares, size = _Squares(frame, side, views), (frame.width, frame.height)
-            pixels += squares.of(frame).tobytes()
+        squares: dict[tuple[int, ...], _Squares] = {}
+        parts = [np.empty((0, side, views * side, 3), np.uint8)]
+        decoded = islice(_decoded(container, stream, seconds), most)
+        while batch := list(islice(decoded, BATCH)):
+            for shape, alike in groupby(batch, key=_shape):
+                if shape not in squares:
+                    squares[shape] = _Squares(shape, side, views)
+                parts.append(squares[shape].of(list(alike)))
         rate = stream.average_rate
-    frames = np.frombuffer(pixels, np.uint8).reshape(-1, side, views * side, 3)
+    frames = np.concatenate(parts)
     if len(frames) < (most or 1):
         raise VbenchError(f"it has {len(frames)} frames, expected {most or 'at least 1'}")
     return frames, float(rate) if rate else None
@@ -429,42 +452,49 @@ def _decoded(container: Any, stream: Any, seconds: tuple[int, int] | None) -> It
         raise VbenchError(f"it is cut short, with {packets} of {stream.frames} frames")
 
 
-class _Squares:
-    """Cuts the square views out of frames of one size and shrinks them."""
+def _shape(frame: Any) -> tuple[Any, ...]:
+    """Return what frames must have in common to be cut and shrunk by one _Squares."""
+    return frame.width, frame.height, frame.rotation // 90 % 4, frame.format.name
 
-    def __init__(self, frame: Any, side: int, views: int):
-        self.side, self.turns = side, frame.rotation // 90 % 4
+
+class _Squares:
+    """Cuts the square views out of frames of one shape and shrinks them."""
+
+    def __init__(self, shape: tuple[Any, ...], side: int, views: int):
+        width, height, self.turns, pixels = shape
+        self.side = side
         # Even: pixels of 4:2:0 share their colour in twos
-        square = min(frame.width, frame.height) // 2 * 2
-        spare = frame.width - square, frame.height - square
+        square = min(width, height) // 2 * 2
+        spare = width - square, height - square
         # Turned upright, the first view may be the last of the stored picture.
         turned = self.turns in ((1, 2) if spare[0] > spare[1] else (2, 3))
         places = [place / (views - 1) if views > 1 else 0.5 for place in range(views)]
         corners = [[round(length * place) // 2 * 2 for length in spare] for place in places]
-        self.crops = [_crop(frame, square, *corner) for corner in (reversed(corners) if turned else corners)]
+        self.crops = [_crop(width, height, pixels, square, *at) for at in (reversed(corners) if turned else corners)]
         self.shrink, self.pack = [VideoReformatter() for _ in corners], VideoReformatter()
 
-    def of(self, frame: Any) -> np.ndarray:
-        """Return the square views of a decoded frame side by side, upright: uint8 (side, views * side, 3)."""
-        views = [self._view(frame, *each) for each in zip(self.crops, self.shrink, strict=True)]
-        return np.concatenate(views, axis=1) if len(views) > 1 else views[0]
+    def of(self, frames: list[Any]) -> np.ndarray:
+        """Return the square views of decoded frames side by side, upright: uint8 (T, side, views * side, 3)."""
+        views = [self._view(frames, *each) for each in zip(self.crops, self.shrink, strict=True)]
+        return np.concatenate(views, axis=2) if len(views) > 1 else views[0]
 
-    def _view(self, frame: Any, crop: Graph, shrink: VideoReformatter) -> np.ndarray:
-        crop.push(frame)
+    def _view(self, frames: list[Any], crop: Graph, shrink: VideoReformatter) -> np.ndarray:
+        side, how = self.side, {"interpolation": FILTER, "threads": 1}
+        squares: list[Any] = []
+        for frame in frames:
+            crop.push(frame)
+            squares.append(crop.pull())
         # By way of planes: swscale takes twice as long to rgb24 at once, with the same result.
-        square: Any = crop.pull()
-        small = shrink.reformat(square, self.side, self.side, "gbrp", interpolation=FILTER, threads=1)
-        planes: Any = self.pack.reformat(small, format="rgb24", interpolation=FILTER, threads=1).planes
-        pixels = np.frombuffer(planes[0], np.uint8).reshape(self.side, -1)[:, : 3 * self.side]
-        return np.rot90(pixels.reshape(self.side, self.side, 3), self.turns)
+        planes = [shrink.reformat(square, side, side, "gbrp", **how) for square in squares]
+        packed = [self.pack.reformat(small, format="rgb24", **how).planes[0] for small in planes]
+        rows = np.frombuffer(b"".join(packed), np.uint8).reshape(len(frames), side, -1)  # padded at the end
+        return np.rot90(rows[:, :, : 3 * side].reshape(-1, side, side, 3), self.turns, axes=(1, 2))
 
 
-def _crop(frame: Any, side: int, left: int, top: int) -> Graph:
-    """Make a filter that cuts a square out of frames like this one without copying it."""
+def _crop(width: int, height: int, pixels: str, side: int, left: int, top: int) -> Graph:
+    """Make a filter that cuts a square out of frames without copying it."""
     graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base
-    )
+    source = graph.add_buffer(width=width, height=height, format=pixels, time_base=Fraction(1, 1000))
     crop = graph.add("crop", f"{side}:{side}:{left}:{top}")
     sink = graph.add("buffersink")
     source.link_to(crop)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 import av
@@ -55,6 +55,7 @@ def facts(options: Options) -> dict[str, str]:
     return {
         "attribution": "annotations of PlayableVideoGeneration, CC BY-NC 4.0; the footage belongs to its broadcasters",
         "resize": "cropped per rally, Pillow's bicubic",
+        "pieces": f"val and test: {LENGTH} frames each, without one that would end on a rally's last frame, as released",
         "colours": "BT.601 whatever the video says, as OpenCV read it for the published data set",
         "rate": f"train at {SOURCE_RATE} fps (models take every {STEP}th frame), val and test at {SOURCE_RATE // STEP} fps",
     }
@@ -87,11 +88,14 @@ class Rally(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """The frames of one clip."""
+    """The frames of one clip; none where a rally is too short for any."""
 
     rally: Rally
     number: int | None  # of the piece; train keeps rallies whole
     frames: range
+
+    def clip_id(self, split: str) -> str:
+        return f"{split}/{self.rally.number:05d}" + ("" if self.number is None else f"/{self.number:02d}")
 
 
 class Shard(NamedTuple):
@@ -112,7 +116,7 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
     room = 0
     for cut in cuts[:limit]:
         size = len(cut.frames) * WIDTH * HEIGHT * 3
-        if size > room:
+        if not groups or size > room:
             groups.append([])
             room = SHARD_BYTES
         groups[-1].append(cut)
@@ -141,7 +145,8 @@ def cuts_of(rally: Rally, split: str) -> list[Cut]:
         return [Cut(rally, None, range(rally.first, rally.last + 1))]
     frames = range(rally.first, rally.last + 1, STEP)
     starts = range(0, len(frames) - LENGTH, LENGTH)
-    return [Cut(rally, number, frames[start : start + LENGTH]) for number, start in enumerate(starts)]
+    pieces = [Cut(rally, number, frames[start : start + LENGTH]) for number, start in enumerate(starts)]
+    return pieces or [Cut(rally, None, range(0))]
 
 
 def _rallies(member: Member) -> dict[int, Rally]:
@@ -272,19 +277,34 @@ class _opened:
 
 
 def clips(shard: Shard) -> Iterator[Clip | Dropped]:
-    """Yield the clips of one work item; each rally is decoded once."""
+    """Yield the clips of one work item; each rally is decoded once, up to a frame that is damaged."""
     matches = dict(shard.matches)
     for rally, cuts in groupby(shard.cuts, key=lambda cut: cut.rally):
-        pieces = list(cuts)
-        wanted = iter(_frames(matches[rally.match], rally, [index for piece in pieces for index in piece.frames]))
-        for piece in pieces:
-            frames = np.stack([next(wanted) for _ in piece.frames])
-            name = f"{shard.split}/{rally.number:05d}" + ("" if piece.number is None else f"/{piece.number:02d}")
-            yield Clip(name, frames, SOURCE_RATE / piece.frames.step)
+        pieces = [(cut.clip_id(shard.split), cut.frames) for cut in cuts]
+        found = _frames(matches[rally.match], rally, [index for _, frames in pieces for index in frames])
+        reason = ""
+        for name, wanted in pieces:
+            try:
+                frames = [] if reason else list(islice(found, len(wanted)))
+            except VbenchError as error:
+                reason = str(error)
+            if not wanted:
+                yield Dropped(name, _too_short(rally))
+            elif reason:
+                yield Dropped(name, reason)
+            else:
+                yield Clip(name, np.stack(frames), SOURCE_RATE / wanted.step)
+
+
+def _too_short(rally: Rally) -> str:
+    frames = len(range(rally.first, rally.last + 1, STEP))
+    return f"it has {frames} frames at {SOURCE_RATE // STEP} fps, expected more than {LENGTH}"
 
 
 def _frames(member: Member, rally: Rally, wanted: list[int]) -> Iterator[np.ndarray]:
     """Yield frames of a part of a match, cropped and resized, in ascending order."""
+    if not wanted:
+        return
     times = _times(member)
     shown = times.shown[segment_start(times, rally.segment) + np.array(wanted)]
     left = iter(shown.tolist())

@@ -38,7 +38,9 @@ MARGIN = 1.1
 @dataclass(frozen=True)
 class Options:
     size: int = option(64, "Side of the square frames.")
-    boxes: str = option("", "CSV with video,x0,y0,x1,y1, the face in each; without it face-alignment finds them.")
+    boxes: str = option(
+        "", "CSV with video,x0,y0,x1,y1, the face in each; without it face-alignment finds them.", file=True
+    )
 
     def __post_init__(self) -> None:
         if not 8 <= self.size <= 512:
@@ -85,6 +87,11 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
         if boxes and (lacking := [name for name in chosen if name not in boxes]):
             raise VbenchError(f"{options.boxes}: it has no box for {lacking[0]} ({len(lacking)} in all); add them")
         return [Shard(f"{split}/{name}", videos[name], boxes.get(name), options.size) for name in chosen]
+    if options.boxes:
+        raise UsageError(
+            f"--boxes {options.boxes}: it is for videos such as 001_deliberate_smile_2.mp4, and the archive has none of "
+            f"{split}; leave it out for folders of face frames"
+        )
     folders = numbered(archive, rf"(?P<video>{NAME})/(?:[^/]*?)(?P<number>\d+)\.(?:jpe?g|png)", ["video"])
     found = {f"{split}/{name}": frames for (name,), frames in folders.items() if _belongs(name, split)}
     if not found:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import tomllib
@@ -15,7 +16,7 @@ import faults
 import pytest
 from faults import DATA, SHA256, answers, breaks_after, gives, whole
 
-from vbench_ctl import acquire, files, hashes, hosts
+from vbench_ctl import acquire, archives, files, hashes, hosts
 from vbench_ctl import fetch as downloads
 from vbench_ctl.errors import ManualStep, UsageError, VbenchError
 
@@ -168,7 +169,7 @@ def test_spaces_in_addresses_are_quoted(server):
 
 def test_too_small_a_disk_is_said_before_anything_comes(server, monkeypatch):
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: SimpleNamespace(free=1e9))
-    with pytest.raises(VbenchError, match=r"3.0 GB are to be downloaded and 1.0 GB free"):
+    with pytest.raises(VbenchError, match=r"3.0 GB are to be downloaded and unpacked and 1.0 GB free"):
         fetch(main_file(server, size=3_000_000_000))
     assert server.requests == []
 
@@ -354,6 +355,53 @@ def test_a_given_file_of_a_known_name_stands_for_that_one_only(server, tmp_path)
     assert archive.paths[0] == mine and server.asked == ["/toy.tar"]
 
 
+def test_what_is_given_enters_the_lock(server, tmp_path, home):
+    """Under a name of the card it must stay what it was; under one of the user's own it may change."""
+    theirs, own = tmp_path / "toy.tar", tmp_path / "mine.tar"
+    for path in (theirs, own):
+        path.write_bytes(DATA)
+    for path in (theirs, own):
+        assert fetch(main_file(server), given=[path]).sources[0]["sha256"] == SHA256
+        path.write_bytes(OTHER)
+    assert {entry["name"]: entry["sha256"] for entry in tomllib.loads(acquire.export_lock(home, "toy"))["file"]} == {
+        "toy.tar": SHA256,
+        "mine.tar": SHA256,
+    }
+    with pytest.raises(
+        VbenchError, match=rf"toy.tar: SHA-256 {OTHER_SHA256[:8]}.* of {theirs} is not the {SHA256[:8]}"
+    ):
+        fetch(main_file(server), given=[theirs])
+    assert theirs.read_bytes() == OTHER  # refused, not removed
+    assert fetch(main_file(server), given=[own]).sources[0]["sha256"] == OTHER_SHA256
+
+
+def test_files_that_are_read_in_part_are_not_read_whole_for_a_hash(server, tmp_path, monkeypatch):
+    mine = tmp_path / "mine.tar.gz"
+    mine.write_bytes(DATA)
+    monkeypatch.setattr(downloads, "digest", lambda path: pytest.fail(f"{path} was read"))
+    (source,) = fetch(main_file(server), given=[mine], in_part=True).sources
+    assert source["how"].startswith("by hand, read in part") and source["size"] == len(DATA)
+    os.utime(mine, (1, 1))
+    assert fetch(main_file(server), given=[mine], in_part=True).sources[0]["sha256"] != source["sha256"]
+
+
+def test_space_is_needed_for_what_is_unpacked_too(server, tmp_path, folder, monkeypatch):
+    packed = main_file(server, name="toy.tar.gz", size=len(DATA))
+    (item,) = acquire.plan("toy", card(packed), ["train"], None)
+    assert item.needed == 2 * len(DATA)
+    given = tmp_path / "toy.tar.gz"
+    with tarfile.open(given, "w:gz") as tar:
+        tar.add(__file__, "a/b.py")
+    (item,) = acquire.plan("toy", card(packed), ["train"], None, [given])
+    assert item.needed == given.stat().st_size
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: SimpleNamespace(free=given.stat().st_size - 1))
+    with pytest.raises(VbenchError, match=r"are needed at least to unpack toy.tar.gz and .* free; .*give the folder"):
+        archives.members(given)
+    monkeypatch.undo()
+    archives.members(given, tmp_path)
+    assert acquire.plan("toy", card(packed), ["train"], tmp_path, [given])[0].needed == 0
+
+
 def test_a_given_file_that_is_cut_short_is_refused(server, tmp_path):
     mine = tmp_path / "toy.tar"
     mine.write_bytes(DATA[:-1])
@@ -367,8 +415,8 @@ def test_a_hash_is_computed_once(tmp_path, monkeypatch):
     path, read = tmp_path / "big.tar", []
     path.write_bytes(DATA)
     os.utime(path, (1, 1))
-    compute = hashes.compute
-    monkeypatch.setattr(hashes, "compute", lambda path: read.append(path) or compute(path))
+    digest = downloads.digest
+    monkeypatch.setattr(downloads, "digest", lambda path: read.append(path) or digest(path))
     assert hashes.digest(path) == hashes.digest(path) == SHA256 and len(read) == 1
     os.utime(path, (2, 2))
     assert hashes.digest(path) == SHA256 and len(read) == 2

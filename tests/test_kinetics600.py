@@ -207,6 +207,18 @@ def test_the_same_clip_twice_counts_once(tmp_path, mp4s):
     assert made.summary["dropped"][0]["reason"].endswith(f"is the same clip as val/part_0/a/{video_file.name}")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_same_clip_in_two_tars_stays_in_the_first(tmp_path, mp4s, workers):
+    (tmp_path / "val").mkdir()
+    tar_of(tmp_path / "val/part_0.tar.gz", [mp4s / f"{STEMS[3]}.mp4"])
+    tar_of(tmp_path / "val/part_1.tar.gz", [mp4s / f"{STEMS[2]}.mp4", mp4s / f"{STEMS[3]}.mp4"])
+    work = kinetics.shards("val", kinetics.Options(), None, Archive((tmp_path,)))
+    recipe = store.Recipe("kinetics600", "64", 2, {"val": work}, kinetics.clips, {}, {}, repeats=kinetics.REPEATS)
+    made = store.build(tmp_path / "store", recipe, workers)["splits"]["val"]
+    assert store.Store(tmp_path / "store", "val").ids == [f"val/{STEMS[3]}", f"val/{STEMS[2]}"]
+    assert made["dropped"] == [{"id": f"val/{STEMS[3]}", "reason": "it is in val-00000.h5 already"}]
+
+
 @pytest.mark.parametrize("case", ["../out.mp4", "/out.mp4", "link"])
 def test_tars_that_lead_out_are_refused(tmp_path, case):
     (tmp_path / "val").mkdir()
@@ -327,6 +339,23 @@ def test_clips_of_youtube_are_cut_out_and_missing_ones_dropped(tmp_path, web):
     assert not list((tmp_path / "root").rglob("*.mp4"))
 
 
+def test_cookies_and_rate_are_shown_to_youtube_and_refused_elsewhere(tmp_path, mp4s, monkeypatch):
+    asked = []
+
+    def fetch_one(url, target, **how):
+        asked.append((how["cookies"], how["rate"]))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(mp4s / f"{STEMS[0]}.mp4", target)
+
+    monkeypatch.setattr(acquire, "fetch_one", fetch_one)
+    (tmp_path / "test.csv").write_text(f"label,youtube_id,time_start,time_end\ndancing,{IDS[0]},0,10\n")
+    archive = Archive((tmp_path / "test.csv",), tmp_path / "root", cookies="firefox", rate="2M")
+    assert len(build(tmp_path / "store", archive, "test", source="youtube")) == 1
+    assert asked == [("firefox", "2M")]
+    with pytest.raises(UsageError, match="--cookies and --rate are for YouTube; add --source youtube"):
+        kinetics.shards("test", kinetics.Options(), None, archive)
+
+
 def test_no_clip_at_all_is_an_error(tmp_path, web):
     rows = [f"dancing,missing_{at:03d},0,10" for at in range(12)]
     (tmp_path / "test.csv").write_text("\n".join(["label,youtube_id,time_start,time_end", *rows]))
@@ -392,6 +421,24 @@ def test_official_annotations_are_read_from_their_tar(tmp_path, mp4s, in_folder)
     paths = (tmp_path / "mine",) if in_folder else (place / "kinetics600.tar.gz", tmp_path / "mine")
     made = build(tmp_path / "store", Archive(paths))
     assert [int(made.track("label", at)[0]) for at in range(4)] == [1, 0, -1, -1]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_classes_have_the_same_number_in_every_split(tmp_path, mp4s, packed):
+    head = "label,youtube_id,time_start,time_end"
+    lists = tmp_path / "mine"
+    lists.mkdir()
+    (lists / "train.csv").write_text(f"{head}\narchery,{IDS[4]},4,14\nbowling,{IDS[5]},5,15\n")
+    (lists / "val.csv").write_text(f"{head}\ndancing,{IDS[0]},0,10\nbowling,{IDS[1]},1,11\n")
+    if packed:  # the official ones alone decide, whatever else is there
+        tar_of(tmp_path / "mine/kinetics600.tar.gz", sorted(lists.glob("*.csv")), "kinetics600/")
+        (lists / "train.csv").write_text(f"{head}\naardvark riding,{IDS[4]},4,14\n")
+    shutil.copytree(mp4s, lists / "val")
+    (lists / "train").mkdir()
+    shutil.copy(mp4s / f"{STEMS[0]}.mp4", lists / f"train/{STEMS[5]}.mp4")
+    held = {split: build(tmp_path / split, Archive((lists,)), split) for split in ("train", "val")}
+    assert [int(held["val"].track("label", at)[0]) for at in range(2)] == [2, 1]
+    assert int(held["train"].track("label", 0)[0]) == 1
 
 
 def test_labels_by_id_alone_and_without_any(tmp_path, mp4s):

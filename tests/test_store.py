@@ -339,6 +339,20 @@ def test_an_id_may_be_there_only_once(tmp_path):
         assert "manifest.json" not in contents(tmp_path / f"{number}")
 
 
+def test_where_work_items_overlap_the_first_keeps_a_clip(tmp_path):
+    a, b, c = (small_clip(name) for name in "abc")
+    recipe = replace(tiny.recipe(make=listed, test=[[a, b], [b, c], [c, b, a]]), repeats=True)
+    manifest = store.build(tmp_path, recipe)
+    made = Store(tmp_path, "test")
+    assert made.ids == ["a", "b", "c"]
+    assert made.content_sha256() == tiny.built(tmp_path / "plain", make=listed, test=[[a, b, c]]).content_sha256()
+    first = {"reason": "it is in test-00000.h5 already"}
+    wanted = [{"id": "b", **first}, {"id": "c", "reason": "it is in test-00001.h5 already"}]
+    assert manifest["splits"]["test"]["dropped"] == [*wanted, {"id": "b", **first}, {"id": "a", **first}]
+    (tmp_path / "test-00001.h5").unlink()
+    assert store.build(tmp_path, recipe)["splits"] == manifest["splits"]
+
+
 def test_a_rate_that_changes_is_no_rate(tmp_path):
     for shards, fps in (([[25.0], [25.0]], 25.0), ([[25.0], [30.0]], None), ([[25.0, 30.0]], None), ([[None]], None)):
         work = [[small_clip(f"{a}{b}", fps=rate) for b, rate in enumerate(rates)] for a, rates in enumerate(shards)]

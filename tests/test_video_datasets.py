@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from vbench_ctl import registry, store, video
+from vbench_ctl import hashes, prepare, registry, store, video
 from vbench_ctl.archives import Archive
 from vbench_ctl.errors import UsageError, VbenchError
 
@@ -134,6 +134,22 @@ def test_nemo_without_boxes_or_detector_says_what_to_do(nemo, tmp_path, monkeypa
             converted("uva-nemo", "all", archive, boxes=boxes(tmp_path / "bad.csv", text))
     with pytest.raises(VbenchError, match="no box for 001_deliberate_smile_2"):
         converted("uva-nemo", "all", archive, boxes=boxes(tmp_path / "few.csv", "video,x0,y0,x1,y1\nb,1,1,9,9\n"))
+
+
+def test_nemo_remembers_the_boxes_but_not_where_they_lie(nemo, tmp_path):
+    told = []
+    for name in ("a.csv", "b.csv"):
+        plan = prepare.plan("uva-nemo", splits=["all"], boxes=boxes(tmp_path / name))
+        recipe = plan.recipe(nemo[0])
+        told.append((recipe.fingerprint("all"), recipe.facts["options"]["boxes"]))
+        assert str(tmp_path) not in repr(recipe.facts) + repr(recipe.work)
+    assert told[0] == told[1] and told[0][1] == f"sha256 {hashes.digest(tmp_path / 'a.csv')}"
+
+
+def test_nemo_refuses_boxes_for_faces_that_are_cut_out_already(nemo, tmp_path):
+    video.write(tmp_path / "faces/013_spontaneous_smile_1", nemo[1])
+    with pytest.raises(UsageError, match=r"--boxes .*boxes.csv: .*leave it out for folders of face frames"):
+        converted("uva-nemo", "all", Archive((tmp_path / "faces",)), boxes=boxes(tmp_path / "boxes.csv"))
 
 
 def test_nemo_takes_faces_that_are_cut_out_already(nemo, tmp_path):

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ class Item(NamedTuple):
     origin: str
     size: int | str  # bytes, or "unknown"
     state: str  # "there", "partly (n bytes)", "missing", "given" or "by hand"
+    needed: int = 0  # bytes on this disk that are still to come: downloaded, and unpacked into the cache
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class _File:
     layouts: str = ""
     annex: bool = False
     lock: bool = True  # whether its hash must stay what it was
+    own: bool = False  # a file of the user's own under a name of its own: the lock knows it as it came last
 
     @property
     def is_there(self) -> bool:
@@ -78,6 +80,12 @@ class _File:
     def arrived(self) -> int:
         data = [path for path in self.parts if path.suffix not in (".json", ".aria2", ".ytdl")]
         return max((hosts.arrived(path) for path in data), default=0)
+
+    @property
+    def needed(self) -> int:
+        """Return how many bytes are still to come, as far as they are known."""
+        coming = 0 if self.is_there else max(0, (self.size or 0) - self.arrived)
+        return coming + archives.to_unpack(self.target, self.root, self.size or 0)
 
     @property
     def state(self) -> str:
@@ -102,8 +110,16 @@ def plan(
     """
     matched, left = _divide(_wanted(dataset, card, splits, root, options), given)
     own = [
-        Item(path.name, path, "manual", "your own", path.stat().st_size if path.is_file() else "unknown", "given")
-        for path in matched
+        Item(
+            name=path.name,
+            target=path,
+            kind="manual",
+            origin="your own",
+            size=path.stat().st_size if path.is_file() else "unknown",
+            state="given",
+            needed=archives.to_unpack(path, root) if file else 0,
+        )
+        for path, file in matched.items()
     ]
     return own + [
         Item(
@@ -113,6 +129,7 @@ def plan(
             origin=hosts.page(file.urls[0]) if file.urls else "by hand",
             size=file.size or "unknown",
             state=file.state,
+            needed=file.needed,
         )
         for file in left
     ]
@@ -127,20 +144,22 @@ def fetch(
     cookies: str | None = None,
     rate: str | None = None,
     options: Mapping[str, Any] | None = None,
+    in_part: bool = False,
 ) -> archives.Archive:
     """Bring every file that the splits need here and return them, verified; `given` paths stand for the card's archives.
 
     `cookies` is a browser whose login YouTube is shown, or a cookies.txt; `rate` limits YouTube, such as "2M".
+    Of files of the user's own that are read `in_part` only, names, sizes and times must do for a hash.
     """
     matched, left = _divide(_wanted(dataset, card, splits, root, options), given)
     if by_hand := [file for file in left if file.state == "by hand"]:
         raise _manual_step(by_hand)
     _check_space(left)
-    sources = [_take(path, file, root) for path, file in matched.items()]
+    sources = [_take(path, file, dataset, root, in_part) for path, file in matched.items()]
     stop = threading.Event()
     sources += _together([partial(_bring, file, stop, cookies, rate) for file in left], stop)
     paths = (*matched, *(file.target for file in left))
-    return archives.Archive(paths, root, tuple(sorted(sources, key=lambda source: source["name"])))
+    return archives.Archive(paths, root, tuple(sorted(sources, key=lambda source: source["name"])), cookies, rate)
 
 
 def fetch_one(
@@ -239,29 +258,36 @@ def _command(file: _File, names: Sequence[str]) -> str:
 
 
 def _check_space(wanted: Sequence[_File]) -> None:
-    coming = [file for file in wanted if not file.is_there]
-    if not coming:
+    needed = sum(file.needed for file in wanted)
+    if not needed:
         return
-    folder = coming[0].target.parent
+    folder = wanted[0].target.parent
     with files.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    needed = sum(max(0, (file.size or 0) - file.arrived) for file in coming)
-    files.check_space(folder, needed, "are to be downloaded", "free some space or choose another --root")
+    files.check_space(folder, needed, "are to be downloaded and unpacked", "free some space or choose another --root")
 
 
 # One file
 
 
-def _take(path: Path, file: _File | None, root: Path | None) -> Source:
-    """Describe what the user gave; a file with the name of a published one must be that one."""
+def _take(path: Path, file: _File | None, dataset: str, root: Path | None, in_part: bool) -> Source:
+    """Note what the user gave; a file with the name of one of the card must be that one."""
+    own = _File(dataset, path.absolute().name, path, root, kind="manual", own=True)
+    given = replace(file, target=path, kind="manual") if file else own
+    if in_part and not file and path.is_file():
+        how = "by hand, read in part (hash of name, size and time)"
+        return {
+            "name": given.name,
+            "url": "",
+            "size": _size(path),
+            "sha256": hashes.listing(path),
+            "obtained": _now(),
+            "how": how,
+        }
     found = _identity(path, root)
-    if file and file.sha256 and found != file.sha256:
-        raise VbenchError(
-            f"{path}: SHA-256 {found[:8]}... is not the published {file.sha256[:8]}...; it was cut short or is another "
-            "version: fetch it again, or rename it to have it used as it is"
-        )
-    entry = {"name": path.absolute().name, "url": "", "size": _size(path), "sha256": found, "obtained": _now()}
-    return {**entry, "how": _how(path, "")}
+    if found != (given.sha256 or _locked(given).get("sha256", found)):
+        raise _refusal(given, found, "", "; or rename it to have it used as it is")
+    return _record(given, "", found)
 
 
 def _identity(path: Path, root: Path | None) -> str:
@@ -322,16 +348,16 @@ def _failure(file: _File, failures: Sequence[VbenchError]) -> VbenchError:
     return ManualStep(text) if manual else VbenchError(text)
 
 
-def _refusal(file: _File, found: str, url: str) -> VbenchError:
+def _refusal(file: _File, found: str, url: str, instead: str = "") -> VbenchError:
     """Say that a file is another one than was published, or than came first."""
     text = f"{file.target.name}: SHA-256 {found[:8]}... of {hosts.page(url) if url else file.target} is not the"
     if file.sha256:
         mend = "it was cut short or has changed: fetch it from elsewhere"
-        return VbenchError(f"{text} published {file.sha256[:8]}...; {mend}")
+        return VbenchError(f"{text} published {file.sha256[:8]}...; {mend}{instead}")
     first = _locked(file)
     return VbenchError(
         f"{text} {first['sha256'][:8]}... that came first ({first['obtained'][:10]}, {first['url'] or 'by hand'}); "
-        f"if you trust the new one, take it out of {lock_path(file.root)}"
+        f"if you trust the new one, take it out of {lock_path(file.root)}{instead}"
     )
 
 
@@ -415,6 +441,8 @@ def _toml(value: str | list[str]) -> str:
 
 
 def _locked(file: _File) -> dict[str, Any]:
+    if file.own:
+        return {}
     return dict(hashes.read(lock_path(file.root)).get(file.dataset, {}).get(file.name, {})) if file.is_locked else {}
 
 
@@ -427,7 +455,7 @@ def _record(file: _File, url: str, sha256: str) -> Source:
     elif entry.get("sha256") != sha256:
         with hashes.changing(lock_path(file.root)) as lock:
             known = lock.setdefault(file.dataset, {})
-            entry = known[file.name] = new if file.sha256 else known.get(file.name, new)
+            entry = known[file.name] = new if file.sha256 or file.own else known.get(file.name, new)
     if entry["sha256"] != sha256:  # another process was first, and got another file
         raise _refusal(file, sha256, url)
     return {"name": file.target.name, **entry, "how": _how(file.target, entry["url"])}

@@ -24,7 +24,10 @@ from vbench_ctl.progress import progress
 
 _TARS = (".tar",)
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError)  # the last: Deflate64
+_DAMAGED: tuple[type[Exception], ...] = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error)
+_DAMAGED += (NotImplementedError,)  # Deflate64
+_DAMAGED += (TypeError, ValueError, IndexError, OverflowError)  # from headers that make no sense
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, *_DAMAGED)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Member:
             if self.zipped:
                 return io.BytesIO(_zip(self.place, os.getpid()).read(self.name))
             file = open(self.place, "rb")  # noqa: SIM115  # the caller closes it
-        except (OSError, *_DAMAGED) as error:
+        except _UNREADABLE as error:
             raise VbenchError(f"{self.place}: {self.name} cannot be read ({error}); fetch the file again") from error
         return file if self.offset is None else io.BufferedReader(_Part(file, self.offset, self.size))
 
@@ -56,7 +59,7 @@ class Member:
         try:
             with self.open() as file:
                 data = file.read()
-        except (OSError, *_DAMAGED) as error:
+        except _UNREADABLE as error:
             raise VbenchError(f"{self.place}: {self.name} cannot be read ({error}); fetch the file again") from error
         if len(data) != self.size:
             raise VbenchError(
@@ -112,6 +115,8 @@ class Archive:
     paths: tuple[Path, ...]
     root: Path | None = None  # VBENCH_HOME, unless given
     sources: tuple[dict[str, Any], ...] = ()  # name, size, sha256 and origin of each path, for the manifest
+    cookies: str | None = None  # of YouTube, as acquire.fetch_one takes them: some datasets fetch more from there
+    rate: str | None = None
 
     @cached_property
     def members(self) -> list[Member]:
@@ -169,14 +174,33 @@ def stream(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def unpacked(path: Path, root: Path | None = None) -> Path:
     """Unpack a tar into the cache, once, and return the folder."""
-    state = path.stat()
-    key = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
-    folder = files.home(root) / "cache" / "unpacked" / f"{path.name.split('.')[0]}-{key}"
+    folder = _cached(path, root)
     if not folder.is_dir():
         with files.atomic(folder) as part:
             part.mkdir()
+            advice = f"free some space, or unpack {path.name} elsewhere and give the folder"
+            files.check_space(part.parent, to_unpack(path, root), f"are needed at least to unpack {path.name}", advice)
             _unpack(path, part)
     return folder
+
+
+def to_unpack(path: Path, root: Path | None = None, size: int = 0) -> int:
+    """Return how many bytes unpacking a file into the cache will take: pictures make as many as in the tar, no fewer.
+
+    `size` is that of a file which is not there yet.
+    """
+    if not path.name.lower().endswith(_COMPRESSED):
+        return 0
+    if not path.is_file():
+        return size
+    return 0 if _cached(path, root).is_dir() else path.stat().st_size
+
+
+def _cached(path: Path, root: Path | None) -> Path:
+    """Return where a compressed tar is or will be unpacked."""
+    state = path.stat()
+    key = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
+    return files.home(root) / "cache" / "unpacked" / f"{path.name.split('.')[0]}-{key}"
 
 
 def _unpack(path: Path, folder: Path) -> None:
@@ -251,7 +275,7 @@ def _in_zip(path: Path) -> list[Member]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    except (OSError, *_DAMAGED) as error:
+    except _UNREADABLE as error:
         raise VbenchError(f"{path}: not a whole zip archive ({error}); fetch it again") from error
     for entry in entries:
         _check_inside(entry.filename, path)

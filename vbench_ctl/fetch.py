@@ -104,9 +104,13 @@ def fetch_from_index(package: str, archive: str, sha256: str, folder: Path) -> P
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Read a file, showing the progress, and return its SHA-256 in hexadecimal."""
+    state = hashlib.sha256()
+    with open(path, "rb") as file, megabytes(f"verify {path.name}", 0, path.stat().st_size) as advance:
+        while block := file.read(_BLOCK):
+            state.update(block)
+            advance(len(block))
+    return state.hexdigest()
 
 
 class WrongHash(VbenchError):

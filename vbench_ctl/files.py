@@ -3,17 +3,26 @@
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vbench_ctl.errors import VbenchError
 
+# What HDF5 and NumPy raise of a broken file; the last two of NumPy's header, which is Python.
+DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile)
+DAMAGED += (zlib.error, SyntaxError, tokenize.TokenError)
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # what `cell` has put a ' before is told from what began with one
 
 
 def home(root: str | Path | None = None) -> Path:
@@ -54,7 +63,8 @@ def explained(path: Path) -> Iterator[None]:
             raise VbenchError(
                 f"{path}: the disk is full; free some space or choose another place, then run again"
             ) from error
-        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        nowhere = isinstance(error, FileNotFoundError) and Path(str(error.filename)) in (path, *path.parents)  # /proc
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS or nowhere:
             raise VbenchError(f"{path}: no permission to write there; choose another place") from error
         if error.errno == errno.ENAMETOOLONG:
             raise VbenchError(f"{path}: that name is too long for this file system; choose a shorter one") from error
@@ -86,6 +96,22 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Wait until no other process changes the files beside `path`; the folder is the lock, so none is left behind."""
+    import fcntl
+
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # some network file systems lock no folders
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step."""
     with atomic(path) as part:
@@ -99,7 +125,12 @@ def write_json(path: Path, data: Any) -> None:
 
 def cell(text: str) -> str:
     """Keep a spreadsheet from taking a CSV cell for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def uncell(text: str) -> str:
+    """Return what `cell` was given."""
+    return text[1:] if text[:1] == "'" and _FORMULA.match(text) else text
 
 
 def read_json(path: Path) -> Any:

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vbench_ctl import archives, files
-from vbench_ctl.fetch import megabytes
+from vbench_ctl import archives, fetch, files
 
 _SETTLED_SECONDS = 2  # a file changed more recently may change again within the resolution of its time
-_BLOCK = 1 << 20
 
 
 def digest(path: Path, root: Path | None = None) -> str:
@@ -21,20 +19,10 @@ def digest(path: Path, root: Path | None = None) -> str:
     entry = read(_cache(root)).get(str(path.resolve()))
     if entry and entry[:2] == seen:
         return str(entry[2])
-    found = compute(path)
+    found = fetch.digest(path)
     if _seen(path) == seen:
         remember(path, found, root)
     return found
-
-
-def compute(path: Path) -> str:
-    """Read a file, showing the progress, and return its SHA-256."""
-    state = hashlib.sha256()
-    with open(path, "rb") as file, megabytes(f"verify {path.name}", 0, path.stat().st_size) as advance:
-        while block := file.read(_BLOCK):
-            state.update(block)
-            advance(len(block))
-    return state.hexdigest()
 
 
 def remember(path: Path, sha256: str, root: Path | None = None) -> None:
@@ -48,9 +36,9 @@ def remember(path: Path, sha256: str, root: Path | None = None) -> None:
         known[str(path.resolve())] = [size, changed, sha256]
 
 
-def listing(folder: Path) -> str:
-    """Return the SHA-256 of the names, sizes and times in a folder: reading it whole could take hours."""
-    found = archives.members(folder)
+def listing(path: Path) -> str:
+    """Return the SHA-256 of name, size and time of a file or of all in a folder: reading them could take hours."""
+    found = archives.members(path) if path.is_dir() else [archives.Member(path.name, path.stat().st_size, path)]
     lines = (f"{each.name}\0{each.size}\0{each.place.stat().st_mtime_ns}\n" for each in found)
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 

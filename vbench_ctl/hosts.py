@@ -360,7 +360,7 @@ def _settle(part: Path, size: int | None, wanted: Wanted, url: str) -> None:
     if size not in (None, found := part.stat().st_size):
         _drop(part)
         raise _wrong_size(found, size, wanted, url)
-    if wanted.sha256 and (hashed := hashes.compute(part)) != wanted.sha256:
+    if wanted.sha256 and (hashed := fetch.digest(part)) != wanted.sha256:
         _drop(part)
         raise WrongHash(f"{page(url)} sends another file than expected", hashed)
     os.replace(part, wanted.target)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vbench_ctl import __path__ as package_path
-from vbench_ctl import acquire, execute, files, pictures, registry, store
+from vbench_ctl import acquire, execute, files, hashes, pictures, registry, store
 from vbench_ctl.archives import Archive
 from vbench_ctl.errors import VbenchError, unknown
 from vbench_ctl.progress import progress
@@ -82,7 +82,7 @@ class Plan:
             [{key: each.get(key) for key in ("name", "size", "sha256")} for each in archive.sources] if archive else []
         )
         where = [archive] if archive else []
-        facts = {"options": dataclasses.asdict(self.options), **self.leaf.facts(self.options)}
+        facts = {"options": self._told_options(), **self.leaf.facts(self.options)}
         return store.Recipe(
             dataset=self.name,
             variant=self.variant,
@@ -93,7 +93,16 @@ class Plan:
             card={**self.card, "obtained": [*archive.sources], "licence_accepted": accepted} if archive else self.card,
             encoding=self.encoding,
             sources={split: self._sources(split, sources) for split in self.splits} if archive else {},
+            repeats=getattr(self.leaf, "REPEATS", False),
         )
+
+    def _told_options(self) -> dict[str, Any]:
+        """Return the options as the manifest has them: of a file what it holds, since where it lies decides nothing."""
+        told = dataclasses.asdict(self.options)
+        for field in dataclasses.fields(self.options):
+            if field.metadata["file"] and told[field.name]:
+                told[field.name] = f"sha256 {hashes.digest(Path(told[field.name]).expanduser(), self.root)}"
+        return told
 
     def _sources(self, split: str, sources: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return what decides a split: the files that the card says are for it, and those the card does not know."""
@@ -145,7 +154,10 @@ def make(
     archive = None
     if plan.reads_files:
         options = dataclasses.asdict(plan.options)
-        archive = acquire.fetch(plan.name, plan.card, plan.splits, plan.root, plan.given, options=options, **download)
+        in_part = plan.limit is not None
+        archive = acquire.fetch(
+            plan.name, plan.card, plan.splits, plan.root, plan.given, options=options, in_part=in_part, **download
+        )
     at = datetime.now(UTC).isoformat(timespec="seconds") if accepted else ""
     manifest = store.build(plan.folder, plan.recipe(archive, at), workers, strict)
     if strict:
@@ -158,7 +170,7 @@ def make(
 
 def _check_space(plan: Plan, todo: Sequence[str]) -> None:
     made = sum(path.stat().st_size for split in todo for path in plan.folder.glob(f"{split}-*.h5"))
-    needed = plan.size_bytes(todo) - made
+    needed = plan.size_bytes(todo) - made + sum(item.needed for item in plan.files())
     advice = "free some space, choose another --root, or take fewer clips (--limit, --split)"
     files.check_space(plan.folder, needed, "are needed", advice)
 
@@ -201,14 +213,12 @@ def verify(plan: Plan, workers: execute.Workers = 1) -> list[Check]:
             for index, digests in execute.run(store.digests, shards, workers):
                 found[index] = digests
                 advance(1)
+        # Of what could not be used, those who published a size counted all, or nothing.
+        counts = (made["clips"] + len(made["dropped"]), made["clips"])
+        count = published.get(split, "unknown")
         checks += [
             Check(split, "clips", str(made["clips"]), str(sum(len(pixels) for pixels, _ in found))),
-            Check(
-                split,
-                "published clips",
-                str(published.get(split, "unknown")),
-                str(made["clips"] + len(made["dropped"])),
-            ),
+            Check(split, "published clips", str(count), str(count if count in counts else counts[0])),
             Check(split, "content_sha256", made["content_sha256"], store.chain(pixels for pixels, _ in found)),
             Check(split, "tracks_sha256", made["tracks_sha256"], store.chain(tracks for _, tracks in found)),
         ]

@@ -93,6 +93,9 @@ def _theirs(kind: str) -> dict[str, list[EntryPoint]]:
     return found
 
 
-def option(default: Any, help: str, choices: Sequence[str] = ()) -> Any:
-    """Declare one field of a leaf's `Options` dataclass; the command line makes `--field-name` of it."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+def option(default: Any, help: str, choices: Sequence[str] = (), file: bool = False) -> Any:
+    """Declare one field of a leaf's `Options` dataclass; the command line makes `--field-name` of it.
+
+    The manifest has the hash of a `file` instead of its path.
+    """
+    return field(default=default, metadata={"help": help, "choices": choices, "file": file})

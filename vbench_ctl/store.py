@@ -12,8 +12,9 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -299,6 +300,7 @@ class Recipe:
     card: dict[str, Any]  # licence, citation and the like, for the manifest
     encoding: str | None = None
     sources: dict[str, Any] = field(default_factory=dict)  # split -> the files it was read from, where they differ
+    repeats: bool = False  # a clip may come in several work items of a split: the first of them keeps it
 
     def fingerprint(self, split: str) -> str:
         """Digest what decides the content of a split."""
@@ -348,6 +350,10 @@ def build(folder: Path, recipe: Recipe, workers: execute.Workers = 1, strict: bo
         with progress(f"{recipe.dataset} {recipe.variant}", len(wanted), "shards", done) as advance:
             for _ in execute.run(_run_job, open_jobs, workers):
                 advance(1)
+        if recipe.repeats:
+            again = [job for split in todo for job in _without_repeats(jobs[split])]
+            for _ in execute.run(_run_job, again, workers):
+                pass
         for split in todo:
             manifest["splits"][split] = {
                 "fingerprint": recipe.fingerprint(split),
@@ -423,6 +429,26 @@ def _has_fingerprint(path: Path, fingerprint: str) -> bool:
 
 def _run_job(job: _Job) -> None:
     write_shard(job.path, job.clips, job.item, job.encoding, **job.attributes)
+
+
+def _without_repeats(jobs: Sequence[_Job]) -> list[_Job]:
+    """Return the jobs whose file repeats clips of a file before it, each with these left out."""
+    held: dict[str, str] = {}
+    again = []
+    for job in jobs:
+        ids = _Shard(job.path).ids
+        if repeated := {clip_id: held[clip_id] for clip_id in ids if clip_id in held}:
+            again.append(replace(job, clips=partial(_but, repeated, job.clips)))
+        held.update({clip_id: job.path.name for clip_id in ids if clip_id not in held})
+    return again
+
+
+def _but(
+    repeated: dict[str, str], clips: Callable[[Any], Iterable[Clip | Dropped]], item: Any
+) -> Iterator[Clip | Dropped]:
+    for clip in clips(item):
+        is_repeated = isinstance(clip, Clip) and clip.id in repeated
+        yield Dropped(clip.id, f"it is in {repeated[clip.id]} already") if is_repeated else clip
 
 
 def write_shard(

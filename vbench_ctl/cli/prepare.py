@@ -144,7 +144,7 @@ def _file_options(card: dict[str, Any]) -> list[click.Parameter]:
     lock = click.Option(["--export-lock"], is_flag=True, help="Print the hashes that the first download recorded.")
     cookies = click.Option(["--cookies"], help="Browser whose login YouTube is shown, such as firefox.")
     rate = click.Option(["--rate"], help="Limit of YouTube downloads in bytes a second, such as 2M.")
-    youtube = any(file.get("kind") == "youtube" for file in card["file"])
+    youtube = card.get("youtube", any(file.get("kind") == "youtube" for file in card["file"]))
     return [archive, yes, lock, *([cookies, rate] if youtube else [])]
 
 
@@ -228,12 +228,14 @@ def _size(size: int | str) -> str:
 def _ask(plan: "prepare.Plan", todo: Sequence[str], items: "Sequence[acquire.Item]", yes: bool) -> None:
     """Show what comes and under which licence, and let the user agree."""
     coming = [item for item in items if item.state.startswith(("missing", "partly"))]
-    known = sum(item.size for item in coming if isinstance(item.size, int))
+    known = sum(item.needed for item in items)
     more = "" if all(isinstance(item.size, int) for item in coming) else " and files of unknown size"
     store_size = _shared.gigabytes(plan.size_bytes(todo))
     for label in ("title", "licence", "citation"):
         click.echo(f"{label}: {' '.join(str(plan.card.get(label, 'unknown')).split())}", err=True)
-    click.echo(f"disk: {_shared.gigabytes(known)} to download{more}, {store_size} in {plan.folder}", err=True)
+    click.echo(
+        f"disk: {_shared.gigabytes(known)} to download and unpack{more}, {store_size} in {plan.folder}", err=True
+    )
     if yes:
         return
     if not sys.stdin.isatty():
