@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from browser import chromium, page  # noqa: F401  # fixtures
 
 from vbench_ctl import networks, weights
 from vbench_ctl.errors import VbenchError

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vbench_ctl import files, protocols, rows
+from vbench_ctl import files, generation, protocols, registry, rows, suites
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.rows import Row
 
@@ -76,7 +76,8 @@ def _table(protocol: str, group: list[Row]) -> Table:
         earlier[column] = row
     models = sorted(cells, key=lambda model: [_rank(column, cells[model].get(column)) for column in columns])
     title = known.title if known else "not a named protocol: these numbers compare with each other only"
-    return Table(protocol, title, columns, {model: cells[model] for model in models}, _remarks(columns) + replaced)
+    remarks = _remarks(columns) + replaced + _disorder(columns, cells)
+    return Table(protocol, title, columns, {model: cells[model] for model in models}, remarks)
 
 
 def _column(row: Row) -> Column:
@@ -102,6 +103,32 @@ def _rank(column: Column, row: Row | None) -> tuple[bool, float]:
     return False, -row.value if column.direction == "higher" else row.value
 
 
+def _disorder(columns: Sequence[Column], cells: dict[str, dict[Column, Row]]) -> list[str]:
+    """Say where a sanity row stands above what must obey better: then the metric or the model is not to be trusted."""
+    measured = {metric for suite in suites.load_all().values() for metric in suite.obedience}
+    places = {model: place for model in cells if (place := _place(model)) is not None}
+    remarks = []
+    for column in columns:
+        values = {
+            model: row.value * (1 if column.direction == "higher" else -1)
+            for model in places
+            if column.metric in measured and (row := cells[model].get(column)) and row.value is not None
+        }
+        remarks += [
+            f"{column.metric}: {lower} stands above {upper}, which must obey better"
+            for upper in values
+            for lower in values
+            if places[upper] > places[lower] and values[upper] < values[lower]
+        ]
+    return remarks
+
+
+def _place(model: str) -> int | None:
+    """Return where a row stands among the sanity rows: models are at 0; None if it is one without a place."""
+    leaf = registry.load("baselines", model) if model in registry.names("baselines") else None
+    return 0 if leaf is None or generation.is_trained(leaf) else getattr(leaf, "SANITY", None)
+
+
 def _remarks(columns: Sequence[Column]) -> list[str]:
     """Say why a metric has more than one column."""
     remarks = []
@@ -116,6 +143,22 @@ def _remarks(columns: Sequence[Column]) -> list[str]:
 
 
 # Where rows come from
+
+
+def collect(
+    paths: Sequence[Path],
+    root: str | Path | None = None,
+    published: bool = True,
+    include_unverified: bool = False,
+    wanted: Sequence[str] = (),
+) -> list[Row]:
+    """Return the rows of files, or of all that was scored here, and beside them those of the literature."""
+    found = [row for path in paths for row in rows.load(path)] if paths else [*scored_rows(root), *reproduced_rows()]
+    if published:
+        known = {row.protocol for row in found}
+        literature = published_rows(include_unverified)
+        found += [row for row in literature if wanted or not paths or row.protocol in known]
+    return select(found, wanted)
 
 
 def scored_rows(root: str | Path | None = None) -> list[Row]:
@@ -158,7 +201,11 @@ def _published_row(entry: dict[str, str]) -> Row:
         model=f"{entry['method']} ({entry['year']})",
         dataset=entry["dataset"],
         note="; ".join(remark for remark in remarks if remark),
-        provenance={"source": entry["source"], "interval": "one standard deviation" if spread else ""},
+        provenance={
+            "source": entry["source"],
+            "verified": entry["verified"] == "true",
+            "interval": "one standard deviation" if spread else "",
+        },
     )
 
 

@@ -45,16 +45,8 @@ def command(
         vbench-ctl leaderboard --protocol wsprites-control --markdown table.md --csv table.csv
     """
     from vbench_ctl import files, leaderboard
-    from vbench_ctl.rows import load
 
-    found = [row for path in rows for row in load(path)] if rows else leaderboard.scored_rows(root)
-    if not rows:
-        found += leaderboard.reproduced_rows()
-    if published:
-        known = {row.protocol for row in found}
-        literature = leaderboard.published_rows(include_unverified)
-        found += [row for row in literature if wanted or not rows or row.protocol in known]
-    found = leaderboard.select(found, wanted)
+    found = leaderboard.collect(rows, root, published, include_unverified, wanted)
     tables = leaderboard.tables(found)
     if csv_path:
         files.write_text(csv_path, leaderboard.as_csv(tables))
