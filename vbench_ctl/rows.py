@@ -1,9 +1,7 @@
 """Row: one score with everything that says how it was made."""
 
 import dataclasses
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ _KINDS = {
     "n": (int,),
     "per_frame": (list,),
     "provenance": (dict,),
+    "details": (dict,),
 }
 
 
@@ -42,6 +41,9 @@ class Row:
     floor: float | None = None  # a set metric of one half of the real clips against the other
     per_frame: list[float] = field(default_factory=list)  # the mean at each scored frame; of "fvd-prefix" FVD up to it
     provenance: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(
+        default_factory=dict
+    )  # tables of its own that a metric has: "confusion" and the like
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -67,25 +69,9 @@ def save(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as JSON, replacing earlier rows of the same model, protocol and signature; processes take turns."""
     rows = list(rows)
     fresh = {_identity(row) for row in rows}
-    with _turn(path):
+    with files.turn(path):
         kept = [row for row in load(path) if _identity(row) not in fresh] if path.exists() else []
         files.write_json(path, [row.to_json() for row in (*kept, *rows)])
-
-
-@contextmanager
-def _turn(path: Path) -> Iterator[None]:
-    """Wait until no other process changes the files beside `path`; the folder is the lock, so none is left behind."""
-    import fcntl
-
-    with files.explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # some network file systems lock no folders
-                fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
 
 
 def load(path: Path) -> list[Row]:
@@ -93,7 +79,7 @@ def load(path: Path) -> list[Row]:
     data = files.read_json(path)
     known = {f.name for f in dataclasses.fields(Row)}
     needed = {f.name for f in dataclasses.fields(Row) if f.default is dataclasses.MISSING and f.name in known}
-    needed -= {"per_frame", "provenance"}
+    needed -= {"per_frame", "provenance", "details"}
     if not isinstance(data, list):
         raise VbenchError(f"{path}: expected a list of rows, found {type(data).__name__}")
     rows = []

@@ -18,7 +18,7 @@ class Source(Protocol):
     name: str
     ids: list[str]
     manifest: dict[str, Any]  # of a store or an outputs folder; empty elsewhere
-    tracks: Sequence[str]  # of a store; none elsewhere
+    tracks: Sequence[str]  # of a store, or beside the clips of a folder; none elsewhere
 
     def length(self, clip_id: str) -> int:
         """Return the number of frames of a clip."""
@@ -111,10 +111,44 @@ class StoreSource:
         return f"{self.store.folder} is {encoding}" if encoding == "jpeg95" else None
 
 
+class JoinedSource:
+    """Several sources one after the other; before each id stands the number of its source."""
+
+    def __init__(self, parts: Sequence[Source]):
+        self.parts = parts
+        self.manifest: dict[str, Any] = {}
+        self.name = " + ".join(part.name for part in parts)
+        self.ids = [f"{number}/{clip_id}" for number, part in enumerate(parts) for clip_id in part.ids]
+        self.tracks: Sequence[str] = [name for name in parts[0].tracks if all(name in part.tracks for part in parts)]
+
+    def length(self, clip_id: str) -> int:
+        part, inside = self._place(clip_id)
+        return part.length(inside)
+
+    def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        part, inside = self._place(clip_id)
+        return part.frames(inside, start, stop, step)
+
+    def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        part, inside = self._place(clip_id)
+        return part.track(name, inside, start, stop, step)
+
+    def tracks_of(
+        self, clip_id: str, names: Collection[str], start: int = 0, stop: int | None = None, step: int = 1
+    ) -> known.Tracks:
+        part, inside = self._place(clip_id)
+        return part.tracks_of(inside, names, start, stop, step)
+
+    def lossy(self) -> str | None:
+        return next(filter(None, (part.lossy() for part in self.parts)), None)
+
+    def _place(self, clip_id: str) -> tuple[Source, str]:
+        number, _, inside = clip_id.partition("/")
+        return self.parts[int(number)], inside
+
+
 class FolderSource:
     """Videos and frame folders below a folder, with tracks beside them; an outputs folder is one with a manifest."""
-
-    tracks: Sequence[str] = ()
 
     def __init__(self, folder: Path):
         manifest = folder / "manifest.json"
@@ -122,6 +156,9 @@ class FolderSource:
         self.manifest: dict[str, Any] = held if isinstance(held, dict) else {}
         self.paths = video.find(folder)
         self.ids = list(self.paths)
+        self.tracks: Sequence[str] = known.names(
+            known.beside(self.paths[self.ids[0]])
+        )  # the others are expected to have them
         self.name = folder.resolve().name or str(folder)
 
     def length(self, clip_id: str) -> int:
@@ -132,7 +169,10 @@ class FolderSource:
         return video.read(self.paths[clip_id], start, stop, step).frames
 
     def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
-        raise unknown(f"track in {self.name}", name, self.tracks)
+        found = self.tracks_of(clip_id, [name], start, stop, step)
+        if name not in found:
+            raise unknown(f"track beside {self.paths[clip_id]}", name, known.names(known.beside(self.paths[clip_id])))
+        return found[name]
 
     def tracks_of(
         self, clip_id: str, names: Collection[str], start: int = 0, stop: int | None = None, step: int = 1
@@ -174,7 +214,10 @@ class ArraySource:
         return len(self.clips[int(clip_id) - self.first])
 
     def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
-        return np.asarray(self.clips[int(clip_id) - self.first][start:stop:step])
+        try:
+            return np.asarray(self.clips[int(clip_id) - self.first][start:stop:step])
+        except (OSError, RuntimeError) as error:  # of HDF5, which reads only now
+            raise VbenchError(f"{self.name}: clip {clip_id} cannot be read ({error}); save it again") from error
 
     def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
         raise unknown(f"track in {self.name}", name, self.tracks)

@@ -5,7 +5,6 @@ is told with the later of two, has T - 1 entries, and a model that looked at its
 """
 
 import zipfile
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +31,17 @@ def write(path: Path, tracks: Mapping[str, np.ndarray], frames: int) -> None:
         np.savez_compressed(file, **tracks)  # type: ignore[arg-type]  # a track may be called "file"
 
 
+def names(path: Path) -> list[str]:
+    """Return the names of the tracks in a file; none where there is no file."""
+    try:
+        with zipfile.ZipFile(path) as listed:
+            return [name.removesuffix(".npy") for name in listed.namelist()]
+    except FileNotFoundError:
+        return []
+    except (OSError, zipfile.BadZipFile) as error:
+        raise VbenchError(f"{path}: is not a whole .npz file of numbers ({error}); write it again") from error
+
+
 def read(path: Path, names: Collection[str]) -> Tracks:
     """Return those of the named tracks that a file has; none where there is no file."""
     try:
@@ -45,7 +55,7 @@ def read(path: Path, names: Collection[str]) -> Tracks:
             found = {name: held[name] for name in names if name in held.files}
     except FileNotFoundError:
         return {}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except files.DAMAGED as error:
         raise VbenchError(f"{path}: is not a whole .npz file of numbers ({error}); write it again") from error
     return found
 

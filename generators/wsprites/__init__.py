@@ -4,13 +4,14 @@ The data set of GLASS (Davtyan & Favaro, ECCV 2022) after its published laws, wi
 replays the label stream of the released data set bit by bit; with `--art lpc` the frames are the original's as well.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,12 +21,25 @@ from vbench_ctl.generators.wsprites import art, lpc, scenery, walk
 from vbench_ctl.registry import option
 from vbench_ctl.store import SHARD_BYTES
 
+if TYPE_CHECKING:
+    from vbench_ctl.play.player import Player
+
 VERSION = 1
 FPS = 10.0  # nominal: the original has no frame rate
 CHARACTERS = 6**4
 VIDEOS = 10  # per character
 SPLITS = {"train": range(1037), "val": range(1037, 1167), "test": range(1167, CHARACTERS)}  # characters: 80, 10, 10 %
 SCENES = 24  # different backgrounds of one seed
+# What undoes each action: to the left and to the right, up and down; spells and slashes are none to undo.
+UNDO = {
+    "global_action": (1, 0, 3, 2, 4),
+    "local_action": (0, 2, 1, 3, 4, 5, 6, 7, 8),
+    "shift_fg": -1,
+    "motion_fg": -1,
+    "shift_bg": -1,
+    "motion_bg": -1,
+}
+CAMERA = ("shift_bg", "motion_bg")
 
 
 @dataclass(frozen=True)
@@ -123,8 +137,34 @@ def identity(character: int) -> tuple[int, int, int, int]:
     return code // 216, code // 36 % 6, code // 6 % 6, code % 6
 
 
+class Scene(NamedTuple):
+    """What is drawn for a clip: who does what where, before which background."""
+
+    canvas: "Canvas"
+    characters: list[int]
+    sheets: list[list[list["Cell"]]]  # of each character, by local action and phase
+    performances: list[walk.Performance]
+    window: walk.Walk
+    view: Callable[[tuple[int, int]], np.ndarray]  # the background (H, W, 3) at a place of the window
+
+
 def clip(split: str, index: int, options: Options) -> Clip:
     """Make clip `index`: video index % 10 of character index // 10."""
+    scene = stage(split, index, options)
+    canvas, performances, window = scene.canvas, scene.performances, scene.window
+    views = [scene.view(place) for place in window.places]
+    places = np.array([[canvas.pixels(place) for place in show.walk.places] for show in performances])  # (N, T, 2)
+    frames, agents, masks = paint(views, scene.sheets, performances, places)
+    tracks = _truth(canvas, scene.characters, performances, window, places)
+    tracks["masks"] = masks
+    if options.agents > 1:
+        tracks["agents"] = agents
+    name = f"{split}/sprite_{index // VIDEOS:06d}_video_{index % VIDEOS:03d}"
+    return Clip(name, frames, FPS, tracks)
+
+
+def stage(split: str, index: int, options: Options) -> Scene:
+    """Draw what happens in clip `index`."""
     canvas = _canvas(options.size)
     characters = [index // VIDEOS]
     if options.labels == "original":
@@ -136,20 +176,22 @@ def clip(split: str, index: int, options: Options) -> Clip:
         characters += [SPLITS[split][int(rng.integers(len(SPLITS[split])))] for _ in range(options.agents - 1)]
         performances, window = walk.perform(rng.random, canvas.domain, options.frames, options.agents)
     sheets = [_sheet(identity(character), canvas.sprite, options.art_dir) for character in characters]
+    view: Callable[[tuple[int, int]], np.ndarray]
     if options.art == "lpc":
-        folder = Path(options.art_dir)
-        views = [lpc.backdrop(folder, place, canvas.width, canvas.height) for place in window.places]
+        view = partial(lpc.backdrop, Path(options.art_dir), width=canvas.width, height=canvas.height)
     else:
-        backdrop = _backdrop(options.seed, scene, canvas)
-        views = [backdrop.view(place) for place in window.places]
-    places = np.array([[canvas.pixels(place) for place in show.walk.places] for show in performances])  # (N, T, 2)
-    frames, agents, masks = _paint(views, sheets, performances, places)
-    tracks = _truth(canvas, characters, performances, window, places)
-    tracks["masks"] = masks
-    if options.agents > 1:
-        tracks["agents"] = agents
-    name = f"{split}/sprite_{index // VIDEOS:06d}_video_{index % VIDEOS:03d}"
-    return Clip(name, frames, FPS, tracks)
+        view = _backdrop(options.seed, scene, canvas).view
+    return Scene(canvas, characters, sheets, performances, window, view)
+
+
+def world(options: Options, clip_id: str, frame: int) -> "Player | None":
+    """Return the world of a clip from a frame on, to be driven; none where several characters walk."""
+    from vbench_ctl.generators.wsprites import driving
+
+    found = re.fullmatch(r"(\w+)/sprite_(\d{6})_video_(\d{3})", clip_id)
+    if options.agents != 1 or not found:
+        return None
+    return driving.player(stage(found[1], int(found[2]) * VIDEOS + int(found[3]), options), frame)
 
 
 @lru_cache(maxsize=1)
@@ -300,7 +342,7 @@ def _backdrop(seed: int, scene: int, canvas: Canvas) -> Backdrop:
 # Painting, and what is known of the result
 
 
-def _paint(
+def paint(
     views: list[np.ndarray],
     sheets: list[list[list[Cell]]],
     performances: list[walk.Performance],

@@ -1,0 +1,38 @@
+"""vbench-ctl annotate"""
+
+from pathlib import Path
+
+import click
+
+from vbench_ctl.cli import _shared
+
+
+@click.command()
+@click.argument("clips", type=_shared.FOLDER)
+@click.option("--out", type=_shared.FOLDER, required=True, help="The folder that annotated frames go to.")
+@click.option("--split", help="Which split of CLIPS, if that is a store with several.")
+@click.option(
+    "--frames", type=click.IntRange(min=1), default=500, show_default=True, help="How many frames to annotate."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of which frames.")
+@_shared.root()
+@_shared.page()
+def command(
+    clips: Path, out: Path, split: str | None, frames: int, seed: int, root: Path | None, host: str, port: int
+) -> None:
+    """Click on frames where something is, such as a robot's arm, for a model that is told its place.
+
+    CLIPS are a store or a folder of videos. FOLDER then has the annotated frames with the track "state", and a state
+    estimator is trained on it. Run it again and it goes on where it stopped.
+
+    \b
+    Example:
+        vbench-ctl annotate stores/bair-hd/256@1 --split train --out arms
+        vbench-ctl train ccvs --data bair-hd --recipe bair-hd-state --set data.control.dataset=arms
+    """
+    from vbench_ctl import sources
+    from vbench_ctl.play import annotate, server
+
+    desk = annotate.desk(sources.open_source(clips, split), out, frames, seed)
+    click.echo(f"{len(desk.frames)} frames, {len(desk.open())} of them without a mark", err=True)
+    server.serve(lambda: desk.page, host, port, root)
