@@ -6,6 +6,7 @@ from vbench_ctl.generation import Task
 
 TITLE = "noise"
 CONTROL = "none"
+SANITY = -2
 
 
 def generate(task: Task, index: int, rng: np.random.Generator) -> np.ndarray:

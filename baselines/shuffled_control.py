@@ -10,6 +10,12 @@ from vbench_ctl.generation import Task
 
 TITLE = "shuffled control"
 CONTROL = "shuffled"
+SANITY = -1
+
+
+def sets(task: Task) -> tuple[str, ...]:
+    """Return which sets it can answer: it knows real futures only."""
+    return ("new-seed", "new-actions")
 
 
 def generate(task: Task, index: int, rng: np.random.Generator) -> np.ndarray:
@@ -17,6 +23,7 @@ def generate(task: Task, index: int, rng: np.random.Generator) -> np.ndarray:
     count = len(task.cases)
     if count < 2:
         raise VbenchError(f"shuffled-control needs at least 2 cases to exchange, {task.protocol.id} has {count}")
-    other = (index + count // 2) % count  # far away in the store: neighbours often show the same scene
+    told = task.partner(index) if task.set == "new-actions" else index
+    other = (told + count // 2) % count  # far away in the store: neighbours often show the same scene
     start = task.protocol.context
     return task.window(other)[start : start + task.protocol.predict]

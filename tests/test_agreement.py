@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vbench_ctl.errors import VbenchError
-from vbench_ctl.statistics import agreement, detections, movements
+from vbench_ctl.statistics import agreement, detections, kernel_machines, movements
 
 RNG = np.random.default_rng(3)
 TRUE = np.array([0, 0, 0, 1, 1, 2])
@@ -44,11 +44,13 @@ def test_nmi_of_the_release(golden):
 
 def test_chance_is_what_few_things_reach_by_themselves():
     true, found = RNG.integers(6, size=(2, 20))
-    level = agreement.chance_nmi(true, found)
-    assert level > 0.2 and level == agreement.chance_nmi(true, found)
-    assert agreement.chance_nmi(*RNG.integers(6, size=(2, 20_000))) < 0.005
+    level = agreement.chance(agreement.nmi, true, found)
+    assert level > 0.2 and level == agreement.chance(agreement.nmi, true, found)
+    many = RNG.integers(6, size=(2, 20_000))
+    assert agreement.chance(agreement.nmi, *many) < 0.005 and abs(agreement.chance(agreement.ari, *many)) < 0.001
     groups = np.repeat([0, 1], 10)  # what is constant within a group stays what it is
-    assert agreement.chance_nmi(groups, groups, groups) == 1 and agreement.chance_nmi(groups, groups) < 0.5
+    assert agreement.chance(agreement.nmi, groups, groups, groups) == 1
+    assert agreement.chance(agreement.nmi, groups, groups) < 0.5
 
 
 def test_groups_are_averaged():
@@ -125,6 +127,28 @@ def test_what_actions_do_not_explain():
     assert movements.unexplained(actions, vectors, other) == pytest.approx((1 + 1 + 4 + 16) / 20)
 
 
+@pytest.mark.parametrize(("name", "fit"), [("rbf", kernel_machines.fit_rbf), ("poly", kernel_machines.fit_poly)])
+def test_classifiers_with_kernels_of_the_release(golden, name, fit):
+    actions, vectors = golden["in/actions"].ravel(), golden["in/vectors"].reshape(-1, 2).astype(np.float64)
+    right = fit(vectors, actions).predict(vectors) == actions
+    place = f"out/classifier/{name}/action_accuracy"
+    assert right.mean() == pytest.approx(float(golden[place]), abs=1e-6)
+    for action in (0, 1, 2, 4):
+        assert right[actions == action].mean() == pytest.approx(float(golden[f"{place}/{action}"]), abs=1e-6)
+
+
+def test_a_machine_with_a_kernel_by_hand():
+    """Two points at 1 and -1 with the kernel (a b / 1)^3: both support, a = 1 / 2, the border lies between them."""
+    machine = kernel_machines.fit_poly(np.array([[1.0], [-1]]), np.array([4, 7])).machines[0]
+    assert machine.weights == pytest.approx([0.5, -0.5]) and machine.offset == pytest.approx(0)
+    ring = np.array([[np.cos(t), np.sin(t)] for t in np.linspace(0, 6, 30)])
+    vectors, actions = np.concatenate([0.2 * ring, 2 * ring]), np.repeat([0, 1], 30)
+    assert (kernel_machines.fit_rbf(vectors, actions).predict(vectors) == actions).all()
+    assert (movements.fit_linear(vectors, actions).predict(vectors) == actions).mean() < 0.8  # no line parts them
+    with pytest.raises(VbenchError, match="two actions have 20001 movements together"):
+        kernel_machines.fit_rbf(np.zeros((20_001, 1)), np.arange(20_001) % 2)
+
+
 @pytest.mark.parametrize(("name", "fit"), [("linear", movements.fit_linear), ("linear_ovo", movements.fit_pairwise)])
 def test_linear_classifiers_of_the_release(golden, name, fit):
     actions, vectors = golden["in/actions"].ravel(), golden["in/vectors"].reshape(-1, 2).astype(np.float64)
@@ -145,7 +169,9 @@ def test_the_machine_stands_at_its_minimum():
     assert np.abs(weights - 2 * points.T @ (signs * short)).max() < 1e-8  # the gradient
 
 
-@pytest.mark.parametrize("fit", [movements.fit_linear, movements.fit_pairwise])
+@pytest.mark.parametrize(
+    "fit", [movements.fit_linear, movements.fit_pairwise, kernel_machines.fit_rbf, kernel_machines.fit_poly]
+)
 def test_far_apart_movements_are_told(fit):
     actions = np.repeat([3, 5, 8], 40)
     vectors = 30 * np.array([[1, 0], [-1, 1], [-1, -1]])[np.repeat([0, 1, 2], 40)] + RNG.normal(size=(120, 2))

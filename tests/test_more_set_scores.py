@@ -202,8 +202,21 @@ def test_prefixes_of_unlike_lengths_are_refused(toy):
         VbenchError, match=r"features of some clips are \(1, 3\) and those of others \(3, 3\).*cut them"
     ):
         score_prefixes([*noise(8, 0, 10), *noise(8, 1, 12)], noise(4, 2, 12))
-    with pytest.raises(VbenchError, match="the real clips have 12 frames and the generated ones 11; cut them"):
+    with pytest.raises(VbenchError, match="the real clips have 3 prefixes and the generated ones 2; cut them"):
         score_prefixes(noise(4, 0, 11), noise(4, 1, 12))
+
+
+def test_fvd_of_sliding_windows(toy):
+    """Windows of 16 frames, 8 apart: what is left over at the end belongs to none."""
+    real, fake = noise(12, 0, frames=35), noise(12, 1, frames=35)
+    (row,) = scoring.score(ArraySource(fake), ArraySource(real), metrics=["fvd-sliding"])
+    assert row.per_frame == pytest.approx(
+        [frechet(colours(real[:, t : t + 16]), colours(fake[:, t : t + 16])) for t in (0, 8, 16)], rel=1e-4
+    )
+    assert row.value == row.per_frame[-1] and row.low < row.value < row.high
+    assert row.signature == "fvd|sliding|i3d-k400:01234567|35f|12x1|tf,ddof1,windows of 16f every 8|v1"
+    with pytest.raises(VbenchError, match="15 frames, and windows need clips of one length of 16 frames or more"):
+        scoring.score(ArraySource(fake[:, :15]), ArraySource(real[:, :15]), metrics=["fvd-sliding"])
 
 
 def test_nothing_is_needed_for_pixels():

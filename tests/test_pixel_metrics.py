@@ -14,6 +14,7 @@ from vbench_ctl.metrics import flicker, mmse, mse, psnr, ssim
 
 PIXEL_METRICS = {"flicker": flicker, "mmse": mmse, "mse": mse, "psnr": psnr, "ssim": ssim}
 PRESETS = [(name, variant) for name, module in PIXEL_METRICS.items() for variant in module.VARIANTS]
+WHOLE = [("psnr", "video"), ("psnr", "moving")]  # one number for a clip
 
 
 def clips(rng, frames=3, height=24, width=30):
@@ -73,13 +74,14 @@ def test_pair_p(pair_p, name, variant, expected):
 @pytest.mark.parametrize(
     ("name", "variant", "expected"),
     [("mse", "", 0), ("mmse", "", 0), ("psnr", "", 100), ("psnr", "channel", 100), ("psnr", "video", 100)]
+    + [("psnr", "moving", 100)]
     + [("psnr", "piq", 80)]
     + [("ssim", variant, 1) for variant in ssim.VARIANTS],
 )
 def test_identical_clips(rng, name, variant, expected):
     real, _ = clips(rng)
     assert score(name, variant, real, real) == pytest.approx(
-        np.full(1 if variant == "video" else 3, expected), abs=1e-12
+        np.full(1 if (name, variant) in WHOLE else 3, expected), abs=1e-12
     )
 
 
@@ -106,6 +108,18 @@ def test_psnr_of_a_clip_is_at_most_the_mean_of_its_frames():
     fake = np.stack([real[0] + 51, real[1] + 102])  # MSE 0.04 and 0.16
     assert psnr.values(real, fake) == pytest.approx(-10 * np.log10([0.04, 0.16]))
     assert psnr.values(real, fake, unit="video") == pytest.approx([-10 * np.log10(0.1)])
+
+
+def test_psnr_of_what_moves_leaves_out_what_stays_as_in_the_first_frame():
+    real = np.zeros((3, 4, 4, 3), np.uint8)
+    real[1, 0, 0, 2] = 1  # two pixels move, one of them in two frames
+    real[2, 0, :2] = 102
+    still = np.repeat(real[:1], 3, axis=0)
+    assert psnr.values(real, still, unit="moving") == pytest.approx([-10 * np.log10((0.16 * 6 + 1 / 255**2) / 9)])
+    elsewhere = real.copy()
+    elsewhere[:, 2:] = 255
+    assert psnr.values(real, elsewhere, unit="moving") == [100]
+    assert psnr.values(still, elsewhere, unit="moving") == [100]  # nothing moves
 
 
 def test_psnr_stays_at_its_cap_below_an_mse_of_1e_10():
@@ -163,7 +177,7 @@ def test_ssim_does_not_depend_on_the_block(rng, variant, monkeypatch):
         assert score("ssim", variant, real, fake) == pytest.approx(whole, rel=1e-12)
 
 
-@pytest.mark.parametrize(("name", "variant"), [p for p in PRESETS if p != ("psnr", "video")])
+@pytest.mark.parametrize(("name", "variant"), [p for p in PRESETS if p not in WHOLE])
 def test_frames_are_scored_alone(rng, name, variant):
     real, fake = clips(rng, 4)
     whole = score(name, variant, real, fake)
@@ -171,7 +185,9 @@ def test_frames_are_scored_alone(rng, name, variant):
     assert (whole[-3:] == parts).all()
 
 
-@pytest.mark.parametrize(("name", "variant"), [p for p in PRESETS if p[0] not in ("mmse", "flicker")])
+@pytest.mark.parametrize(
+    ("name", "variant"), [p for p in PRESETS if p[0] not in ("mmse", "flicker") and p[1] != "moving"]
+)
 def test_symmetric(rng, name, variant):
     real, fake = clips(rng)
     assert score(name, variant, real, fake) == pytest.approx(score(name, variant, fake, real), rel=1e-12)
@@ -183,7 +199,7 @@ def test_presets_give_one_float64_per_frame_and_leave_their_inputs_alone(rng, na
     kept = real.copy(), fake.copy()
     found = score(name, variant, real, fake)
     assert found.dtype == np.float64 and np.isfinite(found).all()
-    length = {"flicker": 3, "psnr-video": 1}.get(name if name == "flicker" else f"{name}-{variant}", 4)
+    length = 1 if (name, variant) in WHOLE else 3 if name == "flicker" else 4
     assert found.shape == (length,)
     assert (kept[0] == real).all() and (kept[1] == fake).all()
 
@@ -278,10 +294,10 @@ def test_metric_contract(name):
         pytest.skip("a metric of another kind")
     assert metric.TITLE and metric.__doc__
     assert metric.DIRECTION in ("higher", "lower") and metric.UNIT in ("", "dB")
-    assert metric.NEEDS in ("pair", "fake", "samples") and metric.VERSION >= 1
+    assert metric.NEEDS in ("pair", "fake", "samples", "sets") and metric.VERSION >= 1
     assert "" in metric.VARIANTS
     parameters = list(inspect.signature(metric.values).parameters.values())
-    inputs = {"pair": ["real", "fake"]}.get(metric.NEEDS, [metric.NEEDS])
+    inputs = {"pair": ["real", "fake"], "sets": ["real", "answers"]}.get(metric.NEEDS, [metric.NEEDS])
     assert [p.name for p in parameters[: len(inputs)]] == inputs
     options = {p.name: p.default for p in parameters[len(inputs) :]}
     signed = inspect.signature(metric.signature).parameters

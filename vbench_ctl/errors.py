@@ -27,7 +27,7 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
 
     known = sorted(known)
     begins = [name for name in known if name.startswith(word.lower())] if word else []
-    near = begins or difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    near = sorted(begins, key=len) or difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
     hint = f'did you mean "{near[0]}"?' if near else ""
     listed = f"known: {', '.join(known) or 'none'}" if not near or len(known) <= 20 else ""
     return UsageError(f'no {kind} "{word}"; {" ".join(filter(None, (hint, listed)))}')

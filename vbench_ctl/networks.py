@@ -21,6 +21,7 @@ from vbench_ctl import files, weights
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 
 VERSION = 1  # of the cache: raised when a network's features change
+WINDOW, HOP = 16, 8  # frames of a sliding window, and from the start of one to that of the next
 SHORTEST_PREFIX = (
     10  # frames; JunyaoHu/common_metrics_on_video_quality begins its curves there, one frame above I3D's least
 )
@@ -34,7 +35,8 @@ class Features:
     network: str  # a module of vbench_ctl.features
     weights: str  # a name of weights.toml
     per: str = (
-        "clip"  # a row (D,) per clip; "frame": per frame; "prefix": (T - 9, D) per clip, of its first 10, 11... frames
+        "clip"  # a row (D,) per clip; "frame": per frame; "prefix": (T - 9, D) per clip, of its first 10, 11... frames;
+        # "window": (windows, D) per clip, of 16 frames each, 8 apart
     )
     loading: tuple[tuple[str, Any], ...] = ()  # arguments of its module's load
     options: tuple[tuple[str, Any], ...] = ()  # arguments of its extractor's features, or a "preset" of its module
@@ -193,14 +195,14 @@ def _read(path: Path) -> np.ndarray | None:
     """Return an array of the cache; None where there is none, or none that can be used."""
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except files.DAMAGED:
         return None
     return found if isinstance(found, np.ndarray) and found.dtype == np.float32 and found.ndim > 1 else None
 
 
 def _compute(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
-    if features.per == "prefix":
-        return _of_prefixes(replace(features, per="clip"), clips)
+    if features.per in ("prefix", "window"):
+        return _of_parts(features, clips)
     network, options = extractor(features), dict(features.options)
     if "preset" in options:
         options = features.module.PRESETS[options["preset"]]
@@ -215,16 +217,21 @@ def _compute(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(found)
 
 
-def _of_prefixes(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the features of the first 10, 11, ... frames of each clip, (N, lengths, D): the network runs for each."""
+def _of_parts(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the features of the prefixes or windows of each clip, (N, parts, D): the network runs for each."""
+    least = SHORTEST_PREFIX if features.per == "prefix" else WINDOW
     shortest, longest = (bound(map(len, clips)) for bound in (min, max))
-    if shortest < SHORTEST_PREFIX or shortest != longest:
+    if shortest < least or shortest != longest:
         raise VbenchError(
-            f"the clips have {shortest} to {longest} frames, and prefixes need clips of one length of "
-            f"{SHORTEST_PREFIX} frames or more; cut them alike or score longer ones"
+            f"the clips have {shortest} to {longest} frames, and {'prefixes' if features.per == 'prefix' else 'windows'} "
+            f"need clips of one length of {least} frames or more; cut them alike or score longer ones"
         )
-    lengths = range(SHORTEST_PREFIX, longest + 1)
-    return np.stack([of(features, [clip[:length] for clip in clips]) for length in lengths], axis=1)
+    whole = replace(features, per="clip")
+    if features.per == "prefix":
+        parts = [slice(0, length) for length in range(least, longest + 1)]
+    else:
+        parts = [slice(start, start + WINDOW) for start in range(0, longest - WINDOW + 1, HOP)]
+    return np.stack([of(whole, [clip[part] for clip in clips]) for part in parts], axis=1)
 
 
 def _cache_path(features: Features, clips: Sequence[np.ndarray]) -> Path:

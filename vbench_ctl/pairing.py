@@ -1,12 +1,13 @@
 """Which generated clips answer which window of which real clip."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from vbench_ctl import files, protocols, store
+from vbench_ctl import files, protocols, store, variants
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.protocols import Case, Protocol
 from vbench_ctl.sources import Source, StoreSource, open_source
@@ -24,6 +25,7 @@ class Pair:
     case: Case | None = None
     counts_as_real: bool = True  # the window belongs to the real set
     run: int = 0  # which of the protocol's runs the samples belong to
+    sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the same many samples of each set there is
 
 
 def pairs(protocol: Protocol | None, real: Source, fake: Source, alone: bool) -> list[Pair]:
@@ -51,30 +53,33 @@ def pair_by_protocol(protocol: Protocol, real: Source, fake: Source) -> list[Pai
 
     Clips are named "<clip id>@<start>#<sample>"; "#0" may be left out where there is one sample per case, and
     "@<start>" where there is one window per clip. The samples of the second run are numbered on from the first's.
+    Those of a set end in "~<set>"; a whole set may be left out.
     """
     if protocol.unconditional:
         return _unconditional(protocol, fake)
     wanted = cases(protocol, real)
     windows = Counter(case.clip for case in wanted)
     held = set(fake.ids)
+    sets = ["", *(word for word in protocol.sets if any(name.endswith(f"~{word}") for name in held))]
     pairs, used, missing = [], set(), []
     for case in wanted:
         stems = [case.key] + ([case.clip] if windows[case.clip] == 1 else [])
-        found = []
-        for sample in range(protocol.answers):
-            names = [f"{stem}#{sample}" for stem in stems] + (stems if protocol.answers == 1 else [])
-            name = next((name for name in names if name in held and name not in used), None)
-            if name is None:
-                missing.append(names[0])
-            else:
-                found.append(name)
-        used.update(found)
+        found: dict[str, list[str]] = {word: [] for word in sets}
+        for word in sets:
+            for names in _answers(stems, protocol, word):
+                name = next((name for name in names if name in held and name not in used), None)
+                if name is None:
+                    missing.append(names[0])
+                else:
+                    found[word].append(name)
+            used.update(found[word])
         for run in range(protocol.runs):
-            part = tuple(found[run * protocol.samples : (run + 1) * protocol.samples])
-            pairs.append(Pair(case.clip, part, case, protocol.reals is None and not run, run))
+            cut = slice(run * protocol.samples, (run + 1) * protocol.samples)
+            parts = {word: tuple(names[cut]) for word, names in found.items()}
+            pairs.append(Pair(case.clip, parts.pop(""), case, protocol.reals is None and not run, run, parts))
     if missing:
         raise VbenchError(
-            f"{fake.name}: {len(missing)} of the {len(wanted) * protocol.answers} clips that {protocol.id} asks for are "
+            f"{fake.name}: {len(missing)} of the {len(wanted) * protocol.answers * len(sets)} clips that {protocol.id} asks for are "
             f'missing, the first is "{missing[0]}"'
         )
     if held - used:
@@ -83,6 +88,17 @@ def pair_by_protocol(protocol: Protocol, real: Source, fake: Source) -> list[Pai
             f'such as "{min(held - used)}"; remove them or choose another protocol'
         )
     return pairs
+
+
+def answer_name(key: str, sample: int, word: str = "") -> str:
+    """Return the name of an answer to a case, or to the case of a set."""
+    return f"{key}#{sample}" + (f"~{word}" if word else "")
+
+
+def _answers(stems: Sequence[str], protocol: Protocol, word: str) -> list[list[str]]:
+    """Return the names that each answer to a case may have."""
+    bare = [f"{stem}~{word}" if word else stem for stem in stems] if protocol.answers == 1 else []
+    return [[answer_name(stem, sample, word) for stem in stems] + bare for sample in range(protocol.answers)]
 
 
 def _unconditional(protocol: Protocol, fake: Source) -> list[Pair]:
@@ -123,7 +139,7 @@ def find_real(protocol: Protocol, root: str | Path | None = None) -> StoreSource
     if not found:
         raise VbenchError(
             f"{protocol.id}: no store {protocol.dataset} {protocol.variant} in {folder.parent}; "
-            f'run "vbench-ctl prepare {protocol.dataset} --split {protocol.split}"'
+            f"{variants.remedy(protocol.dataset, protocol.variant, protocol.split)}"
         )
     return StoreSource(store.Store(found[-1], protocol.split))
 

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import numpy as np
 
+from vbench_ctl import variants
+from vbench_ctl.controls import CONTROLS, SETS
 from vbench_ctl.errors import VbenchError, unknown
 
 # What the words of a selection mean, to be filled with its numbers.
@@ -30,7 +32,6 @@ DRAWS = {
     "subset": "{cases} drawn without replacement",
     "replacement": "{cases} drawn with replacement",
 }
-CONTROLS = ("none", "class", "actions", "inferred-actions", "state", "endpoint", "audio", "context-audio")
 # Metric names of results/published.csv that differ from ours. Each IS in it was measured on whole videos.
 PUBLISHED_METRICS = {
     "is": "vis",
@@ -89,6 +90,7 @@ class Protocol:
     status: str
     ending: int = 0  # real frames given at the end
     control: str = "none"  # what a model is told besides frames
+    sets: tuple[str, ...] = ()  # more answers to each case, of which something else is told: words of controls.SETS
     reals: Select | None = None  # the real set, where it is not the cases themselves
     real_offset: int = 0  # generated frame t is compared with real frame t + real_offset
     generated: int = 0  # unconditional: how many clips are generated
@@ -120,8 +122,11 @@ class Protocol:
         return (self.generated if self.unconditional else self.samples) * self.runs
 
     def frames_of(self, metric: str) -> tuple[int, ...]:
-        """Return the frames of a generated case that a metric sees; real frames are `real_offset` later."""
-        frames = self.metric_frames.get(metric, self.scored)
+        """Return the frames of a generated case that a metric sees; real frames are `real_offset` later.
+
+        A variant sees what its metric sees, unless the protocol names the variant.
+        """
+        frames = self.metric_frames.get(metric) or self.metric_frames.get(metric.partition("-")[0], self.scored)
         if frames == "all":
             return tuple(range(self.length))
         if frames == "predicted":
@@ -183,7 +188,10 @@ def quirks() -> dict[str, str]:
 
 def parse(text: str) -> dict[str, Protocol]:
     """Read and check the text of a protocols.toml."""
-    return _protocols(tomllib.loads(text))
+    try:
+        return _protocols(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise VbenchError(f"protocols are not readable TOML ({error}); mend that line") from error
 
 
 @functools.cache
@@ -265,10 +273,15 @@ def _fault(id: str, key: str, text: str) -> VbenchError:
 
 
 def _check_words(p: Protocol, explained: Mapping[str, str]) -> None:
-    known = {"control": CONTROLS, "aggregate": ("mean", "best"), "status": ("verified", "unverified")}
+    known = {"control": tuple(CONTROLS), "aggregate": ("mean", "best"), "status": ("verified", "unverified")}
     for key, words in known.items():
         if getattr(p, key) not in words:
             raise _fault(p.id, key, f'is "{getattr(p, key)}", expected one of {", ".join(words)}')
+    for word in p.sets:
+        if word not in SETS:
+            raise _fault(p.id, "sets", f'has "{word}", expected words of {", ".join(SETS)}')
+        if p.unconditional or (word != "new-seed" and not CONTROLS[p.control].of_steps):
+            raise _fault(p.id, "sets", f'has "{word}", which needs given frames and a control of each step')
     for quirk in p.quirks:
         if quirk not in explained:
             raise _fault(p.id, "quirks", f'has "{quirk}", which the [quirks] table does not explain')
@@ -411,8 +424,7 @@ def _place(protocol: Protocol) -> str:
 
 
 def _remedy(protocol: Protocol) -> str:
-    split = "" if protocol.split == "all" else f" --split {protocol.split}"
-    return f'run "vbench-ctl prepare {protocol.dataset}{split}"'
+    return variants.remedy(protocol.dataset, protocol.variant, "" if protocol.split == "all" else protocol.split)
 
 
 def _pool(protocol: Protocol, select: Select, clips: Sequence[tuple[str, int]]) -> list[tuple]:
@@ -499,6 +511,7 @@ def card(protocol: Protocol) -> list[tuple[str, str]]:
         ("clips", "undefined: this id only holds published numbers" if p.select is None else _sentence(p.select)),
         ("real set", _sentence(p.reals) if p.reals else ""),
         ("clips x samples", _amount(p)),
+        *(("  and with", f"{word}: {SETS[word]}") for word in p.sets),
         ("runs", _runs(p) if p.runs > 1 else ""),
         ("scored frames", _frames(p, p.scored)),
         ("paired metrics", "best sample of each case" if p.aggregate == "best" else ""),

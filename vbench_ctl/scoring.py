@@ -4,8 +4,8 @@ import functools
 import hashlib
 import platform
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, networks, pairing, registry, rows, store
+from vbench_ctl import __version__, execute, files, inverse, networks, pairing, registry, rows, store
 from vbench_ctl import tracks as known
 from vbench_ctl.doubts import Look, doubts, look
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.fetch import digest
+from vbench_ctl.inverse import Inverse, Lesson, Unlearnable
 from vbench_ctl.networks import AUTO, Features, Place
 from vbench_ctl.pairing import Pair
 from vbench_ctl.progress import progress
@@ -30,7 +31,8 @@ from vbench_ctl.statistics.resampling import Estimate, basic, bootstrap_mean, dr
 
 CHUNK = 8  # clips of one work item, or the samples of one case
 RESAMPLES = 200  # of the bootstrap of metrics that pool what all clips say
-DETECTED = "detected"  # the track that a metric's network reads from the frames
+# Tracks that are read from the frames: by a metric's network, by one that learned to tell actions, by optical flow.
+DETECTED, INVERSE, FLOW = "detected", "inverse", "flow"
 
 
 # Metrics by token: "ssim", "ssim-glass" for a named variant, "ssim@best" for the best sample of each case
@@ -62,7 +64,8 @@ class Metric:
 
     def values(self, *clips: Any) -> np.ndarray:
         """Return the values (T,) of one clip, or of the list of a case's samples."""
-        return self.module.values(*clips, **self.options)
+        compute = self.module.collect if self.pools else self.module.values
+        return compute(*clips, **self.options)
 
     @property
     def direction(self) -> str:
@@ -77,11 +80,16 @@ class Metric:
     @property
     def compares_cases(self) -> bool:
         """Tell whether each generated clip is looked at beside the real one it answers."""
-        return self.needs_pair or self.compares_tracks
+        return self.needs_pair or self.compares_tracks or bool(self.sets)
 
     @property
     def compares_tracks(self) -> bool:
         return self.module.NEEDS == "tracks"
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Return which sets of answers to a case it compares, of controls.SETS."""
+        return self.module.sets(**self.options) if self.module.NEEDS == "sets" else ()
 
     @property
     def pools(self) -> bool:
@@ -93,8 +101,24 @@ class Metric:
         return self.module.NEEDS == "samples"
 
     @property
+    def reads_manifest(self) -> bool:
+        return self.module.NEEDS == "manifest"
+
+    @property
     def compares_sets(self) -> bool:
         return self.module.NEEDS == "features"
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Return which tracks of the outputs it takes besides, where there are any."""
+        wanted = getattr(self.module, "optional", None)
+        return wanted(**self.options) if wanted else ()
+
+    @property
+    def lesson(self) -> Lesson | None:
+        """Return what must be learned from the training split before it can be computed, if anything."""
+        wanted = getattr(self.module, "lesson", None)
+        return wanted(**self.options) if wanted else None
 
     @property
     def features(self) -> Features | None:
@@ -113,7 +137,7 @@ def metric(token: str) -> Metric:
     if at and aggregate not in AGGREGATES:
         raise unknown("aggregate of samples", aggregate, AGGREGATES)
     found = Metric(token, name, variant, aggregate)
-    if at and not found.needs_pair:
+    if at and (not found.needs_pair or found.pools):
         raise UsageError(f"{token}: {name} does not compare clip with clip, so no sample is the best; ask for {base}")
     return found
 
@@ -183,7 +207,7 @@ def score(
     pairs = pairing.pairs(protocol, real, fake, alone=not any(each.compares_cases for each in able))
     chunks = chunked(pairs)
     results: list[Any] = [None] * len(chunks)
-    question = Question(fake, real, protocol, able, place)
+    question = Question(fake, real, protocol, able, place, _inverses(able, real, place))
     decode, answer = (functools.partial(step, question) for step in (decode_chunk, score_chunk))
     with progress("score", len(pairs), "clips") as advance:
         for index, result in execute.run(answer, chunks, workers, place.on_gpu, decode):
@@ -202,6 +226,8 @@ def score(
         "real": real.name,
         "real_sha256": real_sha256(real, scored),
     }
+    if any(each.sets for each in able):
+        provenance["sets_sha256"] = hashlib.sha256(b"".join(clip.sets_sha256 for clip in scored)).hexdigest()
     if any(each.compares_tracks for each in able):
         provenance["tracks_sha256"] = hashlib.sha256(b"".join(clip.tracks_sha256 for clip in scored)).hexdigest()
     name = model or str(fake.manifest.get("model") or fake.name)
@@ -209,8 +235,20 @@ def score(
     if real_stats:
         provenance["real_sha256"] = digest(real_stats)
         lossy += f",real-stats-{provenance['real_sha256'][:8]}"
-    report = Report(protocol, scored, where, name, lossy, provenance, stats)
+    report = Report(protocol, scored, where, name, lossy, provenance, stats, fake.manifest)
     return [report.absent(each, lacking[each]) if lacking.get(each) else report.row(each) for each in chosen]
+
+
+def _inverses(metrics: Sequence[Metric], real: Source, place: Place) -> dict[Lesson, Inverse | str]:
+    """Learn what the metrics need of the real training split; a text says why it cannot be."""
+    found: dict[Lesson, Inverse | str] = {}
+    for lesson in dict.fromkeys(lesson for each in metrics if (lesson := each.lesson)):
+        try:
+            if isinstance(real, StoreSource):
+                found[lesson] = inverse.learned(real.store, lesson, place.root)
+        except Unlearnable as reason:
+            found[lesson] = str(reason)
+    return found
 
 
 def save(scores: Sequence[Row], path: Path | None = None, root: str | Path | None = None) -> Path:
@@ -249,7 +287,7 @@ def _stats(path: Path, protocol: Protocol | None, chosen: Sequence[Metric]) -> M
             f"{protocol.id} compares clips with real ones, which statistics do not hold; give the real clips"
         )
     for each in chosen:
-        if not getattr(each.module, "FRECHET", False) or each.options.get("prefixes"):
+        if not getattr(each.module, "FRECHET", False) or each.options.get("parts"):
             raise UsageError(
                 f"{each.token} needs the real clips themselves; leave --real-stats away, or ask for vfid or fid"
             )
@@ -298,6 +336,7 @@ class Question:
     protocol: Protocol | None
     metrics: tuple[Metric, ...]
     place: Place
+    inverses: Mapping[Lesson, Inverse | str] = field(default_factory=dict)  # or why nothing could be learned
 
     def frames_of(self, each: Metric, length: int) -> list[int]:
         """Return the frames of a generated clip that a metric sees."""
@@ -309,7 +348,8 @@ class Question:
         return [t + offset for t in self.frames_of(each, length)]
 
 
-Clips = tuple[Pair, np.ndarray | None, list[np.ndarray]]  # of one pair: the real window and the samples
+Sets = dict[str, list[np.ndarray]]  # the samples of each set of answers
+Clips = tuple[Pair, np.ndarray | None, list[np.ndarray], Sets]  # of one pair: the real window and the samples
 
 
 @dataclass
@@ -325,13 +365,15 @@ class _Scored:
     values: dict[str, list[np.ndarray]]  # base token -> values (T,) of each sample, or of all samples together, or rows
     absent: dict[str, str]  # base token -> why there are none
     tracks_sha256: bytes  # of the outputs' tracks that were compared
+    sets_sha256: bytes  # of the other answers that were compared
     fake_rows: dict[str, list[networks.Rows]]  # token -> features of each sample
     real_rows: dict[str, list[networks.Rows]]  # token -> features of the window, if it is of the real set
 
 
 def chunked(pairs: Sequence[Pair]) -> list[Sequence[Pair]]:
     """Cut pairs into work items whose clips fit into memory together."""
-    size = max(1, CHUNK // max([len(pair.fakes) for pair in pairs] + [1]))
+    most = max([len(pair.fakes) * (1 + len(pair.sets)) for pair in pairs] + [1])
+    size = max(1, CHUNK // most)
     return [pairs[at : at + size] for at in range(0, len(pairs), size)]
 
 
@@ -357,29 +399,41 @@ def score_chunk(question: Question, clips: Sequence[Clips]) -> list[_Scored]:
     return scored
 
 
-def _read(question: Question, pair: Pair) -> tuple[np.ndarray | None, list[np.ndarray]]:
+def _read(question: Question, pair: Pair) -> tuple[np.ndarray | None, list[np.ndarray], Sets]:
     protocol = question.protocol
-    real = None if pair.real is None else pairing.real_window(question.real, pair)
-    fakes = [pairing.whole(question.fake.frames(name), real, protocol, name) for name in pair.fakes]
-    if protocol and protocol.resize:
-        real = None if real is None else pairing.scaled(real, protocol.resize)
-        fakes = [pairing.scaled(fake, protocol.resize) for fake in fakes]
-    return real, fakes
+    window = None if pair.real is None else pairing.real_window(question.real, pair)
+
+    def frames(clip: np.ndarray) -> np.ndarray:
+        return pairing.scaled(clip, protocol.resize) if protocol and protocol.resize else clip
+
+    def samples(names: Sequence[str]) -> list[np.ndarray]:
+        return [frames(pairing.whole(question.fake.frames(name), window, protocol, name)) for name in names]
+
+    wanted = {word for each in question.metrics for word in each.sets}
+    sets = {word: samples(names) for word, names in pair.sets.items() if word in wanted}
+    return None if window is None else frames(window), samples(pair.fakes), sets
 
 
-def _score_pair(question: Question, pair: Pair, real: np.ndarray | None, fakes: list[np.ndarray]) -> _Scored:
-    digest = hashlib.sha256()
+def _score_pair(
+    question: Question, pair: Pair, real: np.ndarray | None, fakes: list[np.ndarray], sets: Sets
+) -> _Scored:
+    digest, of_sets = hashlib.sha256(), hashlib.sha256()
     for name, fake in zip(pair.fakes, fakes, strict=True):
         digest.update(store.clip_sha256(name, fake))
+    for word, answers in sorted(sets.items()):
+        for name, answer in zip(pair.sets[word], answers, strict=True):
+            of_sets.update(store.clip_sha256(name, answer))
     values: dict[str, list[np.ndarray]] = {}
     absent: dict[str, str] = {}
     compared = hashlib.sha256()
     for each in question.metrics:
-        if each.compares_sets or each.base in values or each.base in absent:
+        if each.compares_sets or each.reads_manifest or each.base in values or each.base in absent:
             continue
         try:
             if each.compares_tracks:
                 values[each.base] = _of_tracks(question, each, pair, real, fakes, compared)
+            elif each.sets:
+                values[each.base] = _of_answers(question, each, real, fakes, sets)
             else:
                 cut = [fake[question.frames_of(each, len(fake))] for fake in fakes]
                 values[each.base] = _values(question, each, real, cut)
@@ -388,8 +442,8 @@ def _score_pair(question: Question, pair: Pair, real: np.ndarray | None, fakes: 
     seen = real if real is not None else fakes[0]
     real_sha256 = b"" if real is None else store.clip_sha256(str(pair.real), real)
     looks = look(fakes) if fakes else None, None if real is None else look([real])
-    tracks_sha256 = compared.digest()
-    return _Scored(pair, len(seen), digest.digest(), real_sha256, *looks, values, absent, tracks_sha256, {}, {})
+    known = compared.digest(), of_sets.digest()
+    return _Scored(pair, len(seen), digest.digest(), real_sha256, *looks, values, absent, *known, {}, {})
 
 
 def _values(question: Question, each: Metric, real: np.ndarray | None, fakes: list[np.ndarray]) -> list[np.ndarray]:
@@ -405,6 +459,31 @@ class _Absent(Exception):
     """Why a metric cannot be computed on some clip."""
 
 
+def _of_answers(
+    question: Question, each: Metric, real: np.ndarray | None, fakes: list[np.ndarray], sets: Sets
+) -> list[np.ndarray]:
+    """Return the values (T,) or rows (n, k) of each sample, from the last given frame and the predicted ones."""
+    protocol = question.protocol
+    if protocol is None or (lacking := [word for word in each.sets if word not in protocol.sets]):
+        where = f"{protocol.id} does not ask for {lacking[0]}" if protocol else "this is scored without a protocol"
+        raise _Absent(
+            f"n/a: it compares the answers to {' and '.join(each.sets)}, and {where}; name a protocol that does"
+        )
+    if real is None or not fakes:
+        return []
+    if lacking := [word for word in each.sets if word not in sets]:
+        reason = question.fake.manifest.get("absent_sets", {}).get(lacking[0], "")
+        because = f" ({reason})" if isinstance(reason, str) and reason else ""
+        raise _Absent(f"n/a: {question.fake.name} has no answers to {lacking[0]}{because}, which it compares")
+    seen = slice(protocol.context - 1, protocol.context + protocol.predict)
+    compute = each.module.collect if each.pools else each.module.values
+    found = []
+    for at, fake in enumerate(fakes):
+        answers = {"": fake[seen], **{word: sets[word][at][seen] for word in each.sets}}
+        found.append(compute(real[seen], answers, **each.options))
+    return found
+
+
 def _of_tracks(
     question: Question, each: Metric, pair: Pair, real: np.ndarray | None, fakes: list[np.ndarray], compared: Any
 ) -> list[np.ndarray]:
@@ -415,13 +494,17 @@ def _of_tracks(
         return []
     of_real, of_fake = each.module.tracks(**each.options)
     case = pair.case
+    if case and case.step != 1 and INVERSE in of_fake:
+        raise _Absent(f"n/a: actions are told from one frame to the next, and this protocol takes every {case.step}th")
     cut = (case.start, case.start + (case.length - 1) * case.step + 1, case.step) if case else (0, None, 1)
     assert pair.real is not None
-    truth = _tracks(question.real, pair.real, of_real, cut, real, question.real_frames_of(each, len(real)), each)
+    seen = question.real_frames_of(each, len(real))
+    truth = _tracks(question, question.real, pair.real, of_real, cut, real, seen, each)
     compute = each.module.collect if each.pools else each.module.values
     found = []
     for name, frames in zip(pair.fakes, fakes, strict=True):
-        told = _tracks(question.fake, name, of_fake, (0, None, 1), frames, question.frames_of(each, len(frames)), each)
+        seen = question.frames_of(each, len(frames))
+        told = _tracks(question, question.fake, name, of_fake, (0, None, 1), frames, seen, each, each.optional)
         for word, track in sorted(told.items()):
             compared.update(f"{name} {word} {track.dtype.str} {track.shape}\0".encode() + track.tobytes())
         try:
@@ -436,6 +519,7 @@ def _of_tracks(
 
 
 def _tracks(
+    question: Question,
     source: Source,
     clip_id: str,
     names: Sequence[str],
@@ -443,11 +527,12 @@ def _tracks(
     clip: np.ndarray,
     frames: list[int],
     each: Metric,
+    optional: Sequence[str] = (),
 ) -> known.Tracks:
     """Return the entries of some frames of the named tracks of a clip (T, H, W, 3), read from it or known of it."""
-    wanted = [name for name in names if name != DETECTED]
+    wanted = [*(name for name in names if name not in (DETECTED, INVERSE, FLOW)), *optional]
     held = source.tracks_of(clip_id, wanted, *cut) if wanted else {}
-    if lacking := [name for name in wanted if name not in held]:
+    if lacking := [name for name in wanted if name not in held and name not in optional]:
         raise _Absent(
             f"n/a: {source.name} has no track {lacking[0]} of {clip_id}, which {each.base} compares; docs/store.md says "
             "how a model's clips and a store's carry tracks"
@@ -459,6 +544,22 @@ def _tracks(
     if DETECTED in names:
         assert each.features
         found[DETECTED] = networks.of(each.features, [clip[frames]])
+    if INVERSE in names:
+        found[INVERSE] = _inverse(question, each).read(clip[frames])
+    if FLOW in names:
+        from vbench_ctl.statistics import flow  # brings PyTorch
+
+        along = networks.extractor(each.features).along if each.features else flow.along
+        found[FLOW] = along(clip[frames])
+    return found
+
+
+def _inverse(question: Question, each: Metric) -> Inverse:
+    """Return the network that learned to tell actions."""
+    assert each.lesson
+    found = question.inverses.get(each.lesson, f"{question.real.name} is no store with a training split to learn from")
+    if isinstance(found, str):
+        raise _Absent(f"n/a: {found}")
     return found
 
 
@@ -468,10 +569,10 @@ def _rows(
     """Return the features of each pair's samples and of its window of the real set, none where there is nothing."""
     features = each.features
     assert features
-    fakes = [[fake[question.frames_of(each, len(fake))] for fake in part[:samples]] for _, _, part in clips]
+    fakes = [[fake[question.frames_of(each, len(fake))] for fake in part[:samples]] for _, _, part, _ in clips]
     reals = [
         [real[question.real_frames_of(each, len(real))]] if real is not None and pair.counts_as_real else []
-        for pair, real, _ in clips
+        for pair, real, *_ in clips
     ]
     return _shared_out(features, fakes), _shared_out(features, reals)
 
@@ -497,11 +598,14 @@ class Report:
     lossy: str
     provenance: dict[str, Any]
     stats: Moments | Gaussian | None = None  # of the real set, where it is not there itself
+    manifest: Mapping[str, Any] = field(default_factory=dict)  # of the outputs
 
     def row(self, each: Metric) -> Row:
         """Return the row of a metric."""
-        if each.compares_tracks and (reasons := [c.absent[each.base] for c in self.scored if each.base in c.absent]):
+        if reasons := [clip.absent[each.base] for clip in self.scored if each.base in clip.absent]:
             return self.absent(each, reasons[0])
+        if each.reads_manifest:
+            return self._of_manifest(each)
         scores = self._of_sets if each.compares_sets else self._of_pool if each.pools else self._of_clips
         found = [
             scores(each, [clip for clip in self.scored if clip.pair.fakes and clip.pair.run == run])
@@ -513,6 +617,11 @@ class Report:
     def absent(self, each: Metric, reason: str) -> Row:
         """Return the row of a metric that cannot be computed here."""
         return self._finished(each, Estimate(None), 0, "", note=reason)
+
+    def _of_manifest(self, each: Metric) -> Row:
+        value, note, where = each.module.read(self.manifest, **each.options)
+        clips = sum(bool(clip.pair.fakes) for clip in self.scored)
+        return self._finished(each, Estimate(value), 1 if where else 0, f"{clips}x1" if where else "", note, where)
 
     def _of_clips(self, each: Metric, answered: list[_Scored]) -> Row:
         answered = answered[: self._whole(each, len(answered), "clips")]
@@ -549,7 +658,9 @@ class Report:
         if found.low is not None:
             least, most = getattr(each.module, "RANGE", (-np.inf, np.inf))
             found = found._replace(low=max(found.low, least), high=min(found.high, most))
-        return self._finished(each, found, len(answered), f"{len(answered)}x{samples}", note=note)
+        row = self._finished(each, found, len(answered), f"{len(answered)}x{samples}", note=note)
+        tables = getattr(each.module, "details", None)
+        return replace(row, details=tables(parts, **each.options)) if tables else row
 
     def _of_sets(self, each: Metric, answered: list[_Scored]) -> Row:
         answered = answered[: self._whole(each, len(answered), "clips")]
@@ -618,13 +729,15 @@ class Report:
             return each.aggregate
         return self.protocol.aggregate if self.protocol and each.needs_pair else "mean"  # without a partner no best
 
-    def _finished(self, each: Metric, found: Estimate, n: int, count: str, note: str = "") -> Row:
+    def _finished(self, each: Metric, found: Estimate, n: int, count: str, note: str = "", where: str = "") -> Row:
         lengths = {clip.frames for clip in self.scored}
         frames = len(self.protocol.frames_of(each.base)) if self.protocol else max(lengths)
+        frames = 1 + self.protocol.predict if self.protocol and each.sets else frames
         span = f"{frames}f" if self.protocol or len(lengths) == 1 else f"{min(lengths)}-{max(lengths)}f"
         network = networks.identity(each.features) if each.features and found.value is not None else ""
         square = f",square{self.protocol.resize}" if self.protocol and self.protocol.resize else ""
         computation = each.module.signature(**each.options) + square + networks.remark(each.features) + self.lossy
+        computation += f",{where}" if where else ""
         runs = f":{self.protocol.runs}runs" if self.protocol and self.protocol.runs > 1 else ""
         notes = [note, found.note, *self._doubts]
         return Row(

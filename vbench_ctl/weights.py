@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 import numpy as np
 
 from vbench_ctl import files, pickles
-from vbench_ctl.errors import ManualStep, VbenchError, unknown
+from vbench_ctl.errors import ManualStep, UsageError, VbenchError, unknown
 from vbench_ctl.fetch import digest, fetch_from_index
 from vbench_ctl.fetch import fetch as download
 
@@ -158,6 +158,24 @@ def add(name: str, source: str | Path, root: str | Path | None = None) -> str:
             shutil.copyfile(file, part)
     _keep(kept, target, f"added by hand: {source.name}", root)
     return kept
+
+
+def pack(checkpoint: Path, target: Path) -> int:
+    """Write the weights in a run's checkpoint alone, averaged where it has averages, as an .npz; return its bytes."""
+    if target.suffix != ".npz":
+        raise UsageError(f"{target}: weights are packed as .npz; give it a name that ends so")
+    tensors = read(checkpoint)
+    packed = {
+        name.removeprefix(part): tensor
+        for part in ("system.", "ema.")  # the later one wins
+        for name, tensor in tensors.items()
+        if name.startswith(part) and not name.endswith("num_batches_tracked")
+    }
+    if not packed:
+        raise VbenchError(f'{checkpoint}: no checkpoint of a run, which has its weights under "system"; name one')
+    with files.atomic(target) as unfinished, open(unfinished, "wb") as file:
+        np.savez(file, **packed)  # type: ignore[arg-type]  # names are none of its options
+    return target.stat().st_size
 
 
 def status(root: str | Path | None = None) -> list[Status]:

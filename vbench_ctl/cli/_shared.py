@@ -38,12 +38,15 @@ class Group(click.Group):
 
 
 def known(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """Complete the names of a kind: "baselines" and the like, or "protocols"."""
+    """Complete the names of a kind: "baselines" and the like, "protocols" or "suites"."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from vbench_ctl import protocols
+        from vbench_ctl import protocols, suites
 
-        names = list(protocols.load_all()) if kind == "protocols" else registry.names(kind)
+        if kind == "protocols":
+            names = list(protocols.load_all())
+        else:
+            names = list(suites.load_all()) if kind == "suites" else registry.names(kind)
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
     return complete
@@ -89,6 +92,32 @@ def executor() -> Decorator:
             return command(*arguments, workers="ray", **others)
 
         return choose
+
+    return add
+
+
+def page() -> Decorator:
+    """Add --host and --port: where a page is served."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        @click.option(
+            "--host",
+            default="127.0.0.1",
+            show_default=True,
+            help="Address of this machine to serve the page at; any but a loopback one lets other machines in.",
+        )
+        @click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=8765,
+            show_default=True,
+            help="Its port; 0 takes a free one.",
+        )
+        @functools.wraps(command)
+        def served(*arguments: Any, **others: Any) -> Any:
+            return command(*arguments, **others)
+
+        return served
 
     return add
 

@@ -18,7 +18,7 @@ class Kinds(_shared.Group):
 @_shared.as_json()
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List datasets, baselines, metrics, protocols, weights.
+    """List datasets, baselines, metrics, protocols, suites, weights.
 
     With a NAME, show its card.
 
@@ -132,6 +132,21 @@ def show_protocols(name: str | None, as_json: bool) -> None:
     _show_table(list(rows[0]), [list(row.values()) for row in rows], as_json)
 
 
+@command.command(name="suites")
+@click.argument("name", required=False, shell_complete=_shared.known("suites"))
+@_shared.as_json()
+def show_suites(name: str | None, as_json: bool) -> None:
+    """Lists of metrics for `score --suite`."""
+    from vbench_ctl import suites
+
+    if name:
+        suite = suites.load(name)
+        _show_card({"name": suite.name, "about": suite.about, "metrics": list(suite.metrics)}, as_json)
+        return
+    rows = [[suite.name, str(len(suite.metrics)), suite.about] for suite in suites.load_all().values()]
+    _show_table(["name", "metrics", "about"], rows, as_json)
+
+
 @command.command(name="weights")
 @click.argument("name", required=False)
 @_shared.root()
@@ -154,10 +169,11 @@ def show_weights(name: str | None, root: Path | None, as_json: bool) -> None:
 
 
 def _show_names(as_json: bool) -> None:
-    from vbench_ctl import protocols, registry, weights
+    from vbench_ctl import protocols, registry, suites, weights
 
     names = {kind: registry.names(kind) for kind in registry.FOLDERS}
-    _show_card({**names, "protocols": list(protocols.load_all()), "weights": list(weights.known())}, as_json)
+    data = {"protocols": [*protocols.load_all()], "suites": [*suites.load_all()], "weights": [*weights.known()]}
+    _show_card({**names, **data}, as_json)
 
 
 def _show_leaves(kind: str, head: list[str], row: Callable[[str, ModuleType], list[str]], as_json: bool) -> None:

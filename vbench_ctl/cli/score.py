@@ -15,6 +15,7 @@ from vbench_ctl.cli import _shared
 @click.option("--real-stats", type=_shared.FOLDER, help="Instead of real clips: an .npz file of mu and sigma.")
 @click.option("--split", help="Which split of --real, if that is a store with several.")
 @click.option("--metrics", help="Comma-separated, such as psnr,ssim-glass,lpips@best.  [default: the protocol's]")
+@click.option("--suite", shell_complete=_shared.known("suites"), help="A named list of metrics, such as control.")
 @click.option("--like", metavar="SIGNATURE", help="Compute what this signature says, or fail saying what differs.")
 @click.option("--model", help="Name in the tables.  [default: what the outputs say, or their folder's name]")
 @click.option("--allow-lossy", is_flag=True, help="Score JPEG or mp4 clips anyway; the signature says so.")
@@ -40,6 +41,7 @@ def command(
     real_stats: Path | None,
     split: str | None,
     metrics: str | None,
+    suite: str | None,
     like: str | None,
     model: str | None,
     allow_lossy: bool,
@@ -60,9 +62,10 @@ def command(
     \b
     Examples:
         vbench-ctl score outputs/mine --protocol wsprites-control
+        vbench-ctl score outputs/mine --protocol wsprites-counterfactual --suite control
         vbench-ctl score outputs/mine --real videos/test --metrics psnr,ssim
     """
-    from vbench_ctl import networks, pairing, protocols, scoring, sources
+    from vbench_ctl import networks, pairing, protocols, scoring, sources, suites
 
     if not protocol_id and not real and not real_stats:
         raise click.UsageError("score needs --protocol P or --real DATA")
@@ -72,6 +75,10 @@ def command(
     if protocol and split:
         raise click.UsageError(f"--split and --protocol exclude each other: {protocol.id} says {protocol.split}")
     tokens = [token.strip() for token in metrics.split(",") if token.strip()] if metrics else []
+    if suite and (tokens or like):
+        raise click.UsageError("--suite names the metrics; leave --metrics and --like out")
+    if suite:
+        tokens = list(suites.load(suite).metrics)
     if like and tokens:
         raise click.UsageError("--like and --metrics exclude each other: the signature names the metric")
     if like:

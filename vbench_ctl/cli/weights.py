@@ -114,6 +114,23 @@ def add(name: str, file: Path, root: Path | None, as_json: bool) -> None:
     _show([row for row in weights.status(root) if row.name == kept], as_json)
 
 
+@command.command()
+@click.argument("checkpoint", type=_shared.FOLDER)
+@click.argument("file", type=_shared.FOLDER)
+def pack(checkpoint: Path, file: Path) -> None:
+    """Write the weights in the CHECKPOINT of a run alone to FILE, an .npz without optimisers.
+
+    \b
+    Example:
+        vbench-ctl weights pack runs/sprite-probe-wsprites-paper/checkpoints/step-000001000.pt sprite_probe.npz
+    """
+    from vbench_ctl import weights
+    from vbench_ctl.fetch import digest
+
+    size_bytes = weights.pack(checkpoint, file)
+    click.echo(f"{file}: {size_bytes:,} bytes, SHA-256 {digest(file)}")
+
+
 def _announce(entries: list, as_json: bool) -> None:
     """Say what would be fetched."""
     if as_json:

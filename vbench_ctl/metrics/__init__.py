@@ -10,6 +10,9 @@ if TYPE_CHECKING:  # listing the metrics' names must not import numpy
     import numpy as np
 
 
+FLOW = "flow-v1"  # of statistics/flow.py, in the signatures of what is made of it; raised whenever the flow changes
+
+
 def check_frames(clip: np.ndarray, which: str) -> None:
     """Refuse what is not a clip of uint8 frames (T, H, W, 3)."""
     if clip.dtype != "uint8" or clip.ndim != 4 or clip.shape[-1] != 3 or not clip.size:

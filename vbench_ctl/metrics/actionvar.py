@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from vbench_ctl import detectors
 from vbench_ctl.networks import Features
-from vbench_ctl.statistics import detections, movements
+from vbench_ctl.statistics import movements
 from vbench_ctl.tracks import Tracks
 
 TITLE = "Action variance"
@@ -22,6 +23,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     "position": {"of": "position"},
     "person": {"of": "detected"},  # what a detector of people sees of tennis players
+    "sprite": {"of": "sprite"},  # what the probe of W-Sprites sees
 }
 ACTIONS = "local_action"
 NAMED = 16  # actions in the note
@@ -29,18 +31,17 @@ NAMED = 16  # actions in the note
 
 def features(*, of: str = "state") -> Features | None:
     """Return the detector, where the place of the object is not known."""
-    return Features("person", "fasterrcnn-coco", "frame") if of == "detected" else None
+    return detectors.NETWORKS.get(of)
 
 
 def tracks(*, of: str = "state") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return which tracks of the real clips and of the outputs it needs."""
-    return (of,), (ACTIONS,)
+    return (detectors.track(of),), (ACTIONS,)
 
 
 def collect(real: Tracks, fake: Tracks, *, of: str = "state") -> np.ndarray:
     """Return the action and the movement of each transition of a clip: float64 (n, 1 + D)."""
-    places = detections.known(real[of]) if of == "detected" else real[of]
-    return movements.with_actions(fake[ACTIONS], places)
+    return movements.with_actions(fake[ACTIONS], detectors.places(real, of))
 
 
 def pooled(parts: Sequence[np.ndarray], *, of: str = "state") -> float:
@@ -64,6 +65,17 @@ def note(parts: Sequence[np.ndarray], *, of: str = "state") -> str:
     return "; ".join([whole, *listed])
 
 
+def details(parts: Sequence[np.ndarray], *, of: str = "state") -> dict[str, Any]:
+    """Return for each action its share of transitions and of its movement mean, variance, kurtosis and deciles."""
+    rows = np.concatenate(parts)
+    return {
+        "actions": [
+            {"action": action, **{name: _plain(value) for name, value in each._asdict().items()}}
+            for action, each in movements.movements(rows[:, 0], rows[:, 1:]).items()
+        ]
+    }
+
+
 def signature(*, of: str = "state") -> str:
     """Name what the number depends on besides the detector."""
     return f"{of} differences,mean of actions"
@@ -71,3 +83,9 @@ def signature(*, of: str = "state") -> str:
 
 def _vector(numbers: np.ndarray) -> str:
     return f"({', '.join(f'{number:.3g}' for number in numbers)})"
+
+
+def _plain(numbers: float | np.ndarray) -> Any:
+    """Return numbers as JSON has them, where there is no NaN: a movement that never differs has no kurtosis."""
+    values = np.asarray(numbers, object)
+    return np.where(np.isfinite(numbers), values, np.array(None)).tolist()

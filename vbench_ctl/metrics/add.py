@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vbench_ctl import detectors
 from vbench_ctl.networks import Features
 from vbench_ctl.statistics import detections
 from vbench_ctl.tracks import Tracks, aligned
@@ -21,22 +22,23 @@ VERSION = 1
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {},  # the boxes are sifted as for the 256x96 frames of Tennis
     "position": {"of": "position"},  # known of the real clips, read by somebody in the outputs; negative: not seen
+    "sprite": {"of": "sprite"},  # read by the probe of W-Sprites
 }
 
 
 def features(*, of: str = "detected") -> Features | None:
     """Return the detector, where the places are not known."""
-    return Features("person", "fasterrcnn-coco", "frame") if of == "detected" else None
+    return detectors.NETWORKS.get(of)
 
 
 def tracks(*, of: str = "detected") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return which tracks of the real clips and of the outputs it needs."""
-    return (of,), (of,)
+    return (detectors.track(of),), (detectors.track(of),)
 
 
 def collect(real: Tracks, fake: Tracks, *, of: str = "detected") -> np.ndarray:
     """Return the real and the generated place of each frame of a clip: float64 (n, 4)."""
-    return np.concatenate(aligned(real[of], fake[of]), axis=1).astype(np.float64)
+    return np.concatenate(aligned(detectors.places(real, of), detectors.places(fake, of)), axis=1).astype(np.float64)
 
 
 def pooled(parts: Sequence[np.ndarray], *, of: str = "detected") -> float:

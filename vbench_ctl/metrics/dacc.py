@@ -1,7 +1,7 @@
 """Delta-Acc (Menapace et al., CADDY, CVPR 2021): how often a linear classifier tells the model's action from the movement.
 
-As in willi-menapace/PlayableVideoGeneration:evaluation/metrics: a linear support vector machine on the movements of the
-real clips, fitted and scored on the same ones. "heldout" scores each half of the clips by what the other half taught.
+As in willi-menapace/PlayableVideoGeneration:evaluation/metrics: a support vector machine on the movements of the real
+clips, fitted and scored on the same ones. "heldout" scores each half of the clips by what the other half taught.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from vbench_ctl import detectors
 from vbench_ctl.networks import Features
-from vbench_ctl.statistics import detections, movements
+from vbench_ctl.statistics import kernel_machines, movements
 from vbench_ctl.tracks import Tracks
 
 TITLE = "Delta-Acc"
@@ -22,38 +23,47 @@ VERSION = 1
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     "ovo": {"classifier": "ovo"},  # each action against each other one: the release's "linear_ovo"
+    "rbf": {"classifier": "rbf"},  # machines with kernels, which take minutes where there are thousands of transitions
+    "poly": {"classifier": "poly"},
     "heldout": {"heldout": True},
     "position": {"of": "position"},
     "position-heldout": {"of": "position", "heldout": True},
     "person": {"of": "detected"},  # what a detector of people sees of tennis players
     "person-ovo": {"of": "detected", "classifier": "ovo"},
+    "person-rbf": {"of": "detected", "classifier": "rbf"},
+    "person-poly": {"of": "detected", "classifier": "poly"},
     "person-heldout": {"of": "detected", "heldout": True},
+    "sprite": {"of": "sprite"},  # what the probe of W-Sprites sees
+    "sprite-ovo": {"of": "sprite", "classifier": "ovo"},
+    "sprite-heldout": {"of": "sprite", "heldout": True},
 }
 ACTIONS = "local_action"
-FITS: dict[str, Callable[[np.ndarray, np.ndarray], movements.Linear | movements.Pairwise]] = {
+FITS: dict[str, Callable[[np.ndarray, np.ndarray], movements.Linear | movements.Pairwise | kernel_machines.Voting]] = {
     "ovr": movements.fit_linear,
     "ovo": movements.fit_pairwise,
+    "rbf": kernel_machines.fit_rbf,
+    "poly": kernel_machines.fit_poly,
 }
+NAMES = {"ovr": "linear svm ovr", "ovo": "linear svm ovo", "rbf": "rbf svm", "poly": "cubic svm"}
 
 
 def features(*, of: str = "state", classifier: str = "ovr", heldout: bool = False) -> Features | None:
     """Return the detector, where the place of the object is not known."""
-    return Features("person", "fasterrcnn-coco", "frame") if of == "detected" else None
+    return detectors.NETWORKS.get(of)
 
 
 def tracks(
     *, of: str = "state", classifier: str = "ovr", heldout: bool = False
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return which tracks of the real clips and of the outputs it needs."""
-    return (of,), (ACTIONS,)
+    return (detectors.track(of),), (ACTIONS,)
 
 
 def collect(
     real: Tracks, fake: Tracks, *, of: str = "state", classifier: str = "ovr", heldout: bool = False
 ) -> np.ndarray:
     """Return the action and the movement of each transition of a clip: float64 (n, 1 + D)."""
-    places = detections.known(real[of]) if of == "detected" else real[of]
-    return movements.with_actions(fake[ACTIONS], places)
+    return movements.with_actions(fake[ACTIONS], detectors.places(real, of))
 
 
 def pooled(parts: Sequence[np.ndarray], *, of: str = "state", classifier: str = "ovr", heldout: bool = False) -> float:
@@ -82,4 +92,4 @@ def note(parts: Sequence[np.ndarray], *, of: str = "state", classifier: str = "o
 
 def signature(*, of: str = "state", classifier: str = "ovr", heldout: bool = False) -> str:
     """Name what the number depends on besides the detector."""
-    return f"{of} differences,linear svm {classifier},{'other half' if heldout else 'fitted on the same'}"
+    return f"{of} differences,{NAMES[classifier]},{'other half' if heldout else 'fitted on the same'}"

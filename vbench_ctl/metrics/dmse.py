@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from vbench_ctl import detectors
 from vbench_ctl.networks import Features
-from vbench_ctl.statistics import detections, movements
+from vbench_ctl.statistics import movements
 from vbench_ctl.tracks import Tracks
 
 TITLE = "Delta-MSE"
@@ -29,24 +30,26 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "person": {"of": "detected"},  # what a detector of people sees of tennis players
     "person-unweighted": {"of": "detected", "form": "unweighted"},
     "person-heldout": {"of": "detected", "form": "heldout"},
+    "sprite": {"of": "sprite"},  # what the probe of W-Sprites sees
+    "sprite-unweighted": {"of": "sprite", "form": "unweighted"},
+    "sprite-heldout": {"of": "sprite", "form": "heldout"},
 }
 ACTIONS = "local_action"
 
 
 def features(*, of: str = "state", form: str = "weighted") -> Features | None:
     """Return the detector, where the place of the object is not known."""
-    return Features("person", "fasterrcnn-coco", "frame") if of == "detected" else None
+    return detectors.NETWORKS.get(of)
 
 
 def tracks(*, of: str = "state", form: str = "weighted") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return which tracks of the real clips and of the outputs it needs."""
-    return (of,), (ACTIONS,)
+    return (detectors.track(of),), (ACTIONS,)
 
 
 def collect(real: Tracks, fake: Tracks, *, of: str = "state", form: str = "weighted") -> np.ndarray:
     """Return the action and the movement of each transition of a clip: float64 (n, 1 + D)."""
-    places = detections.known(real[of]) if of == "detected" else real[of]
-    return movements.with_actions(fake[ACTIONS], places)
+    return movements.with_actions(fake[ACTIONS], detectors.places(real, of))
 
 
 def pooled(parts: Sequence[np.ndarray], *, of: str = "state", form: str = "weighted") -> float:

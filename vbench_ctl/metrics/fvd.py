@@ -1,7 +1,8 @@
 """Frechet video distance (Unterthiner et al., 2018): Gaussian fits of the logits of I3D trained on Kinetics-400.
 
 The variants are the pipelines in print (features/i3d.py has what each does). They differ by more than many published
-gaps, so each is a metric of its own. "fvd-prefix" is FVD with its growth over time: of the first 10, 11, ... frames.
+gaps, so each is a metric of its own. "fvd-prefix" is FVD with its growth over time: of the first 10, 11, ... frames;
+"fvd-sliding" that of windows of 16 frames: how far a long prediction has drifted at its end, and on the way there.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vbench_ctl.errors import VbenchError
-from vbench_ctl.networks import SHORTEST_PREFIX, Features
+from vbench_ctl.networks import HOP, SHORTEST_PREFIX, WINDOW, Features
 from vbench_ctl.statistics.frechet import frechet_by_groups, frechet_jackknife
 from vbench_ctl.statistics.resampling import Estimate
 
@@ -32,14 +33,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "araachie": {"pipeline": "araachie"},
     "cinn-log": {"pipeline": "cinn-log"},
     "ccvs": {"pipeline": "ccvs"},
-    "prefix": {"prefixes": True},  # the network runs anew for every length: work grows with the square of T
+    "prefix": {"parts": "prefix"},  # the network runs anew for every length: work grows with the square of T
+    "sliding": {"parts": "window"},
 }
 
+NAMED = {"prefix": "prefixes", "window": "windows"}
 
-def features(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3, prefixes: bool = False) -> Features:
-    """Return the features of a pipeline, of whole clips or of their prefixes."""
+
+def features(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3, parts: str = "") -> Features:
+    """Return the features of a pipeline, of whole clips or of parts of them."""
     loading = () if eps == 1e-3 else (("eps", eps),)
-    return Features("i3d", "i3d-k400", "prefix" if prefixes else "clip", loading, (("preset", pipeline),))
+    return Features("i3d", "i3d-k400", parts or "clip", loading, (("preset", pipeline),))
 
 
 def estimate(
@@ -51,23 +55,22 @@ def estimate(
     pipeline: str = "tf",
     ddof: int = 1,
     eps: float = 1e-3,
-    prefixes: bool = False,
+    parts: str = "",
 ) -> Estimate:
     """Return the distance of generated features (N, 400) to real ones with its jackknife interval over clusters.
 
-    With `groups_of` it is the mean over consecutive groups of clips, plus and minus their deviation. Of prefixes,
-    (N, lengths, 400), it is that of the longest, and the curve has all of them.
+    With `groups_of` it is the mean over consecutive groups of clips, plus and minus their deviation. Of parts,
+    (N, parts, 400), it is that of the last, the whole or the end of the clips, and the curve has all of them.
     """
-    if prefixes:
+    if parts:
         if real.shape[1] != fake.shape[1]:
-            longest = [rows.shape[1] + SHORTEST_PREFIX - 1 for rows in (real, fake)]
             raise VbenchError(
-                f"the real clips have {longest[0]} frames and the generated ones {longest[1]}; cut them to one length"
+                f"the real clips have {real.shape[1]} {NAMED[parts]} and the generated ones {fake.shape[1]}; cut them to one length"
             )
         whole = estimate(real[:, -1], fake[:, -1], clusters, groups_of, ddof=ddof)
         alone = [""] * len(fake)  # one cluster: only the last has an interval, which costs 20 more distances
-        shorter = [estimate(real[:, t], fake[:, t], alone, groups_of, ddof=ddof) for t in range(real.shape[1] - 1)]
-        return whole._replace(curve=np.array([each.value for each in (*shorter, whole)]))
+        earlier = [estimate(real[:, t], fake[:, t], alone, groups_of, ddof=ddof) for t in range(real.shape[1] - 1)]
+        return whole._replace(curve=np.array([each.value for each in (*earlier, whole)]))
     if groups_of:
         values = frechet_by_groups(real, fake, groups_of, ddof=ddof)
         mean, spread = float(values.mean()), float(values.std())
@@ -75,7 +78,9 @@ def estimate(
     return frechet_jackknife(real, fake, clusters=clusters, ddof=ddof)
 
 
-def signature(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3, prefixes: bool = False) -> str:
+def signature(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3, parts: str = "") -> str:
     """Name what the number depends on besides network and clips."""
-    curve = f",prefixes from {SHORTEST_PREFIX}f" if prefixes else ""
+    curve = {"": "", "prefix": f",prefixes from {SHORTEST_PREFIX}f", "window": f",windows of {WINDOW}f every {HOP}"}[
+        parts
+    ]
     return f"{pipeline},ddof{ddof}" + (f",eps{eps:g}" if eps != 1e-3 else "") + curve

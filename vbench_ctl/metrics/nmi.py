@@ -12,7 +12,7 @@ import numpy as np
 
 from vbench_ctl import tracks as known
 from vbench_ctl.errors import VbenchError
-from vbench_ctl.statistics.agreement import chance_nmi, nmi, nmi_within
+from vbench_ctl.statistics.agreement import chance, nmi, nmi_within
 from vbench_ctl.tracks import CONSISTENCY, FIRST, SECOND, Tracks
 
 TITLE = "NMI of found actions"
@@ -57,7 +57,10 @@ def pooled(parts: Sequence[np.ndarray], *, by_character: bool = False, compared:
 def note(parts: Sequence[np.ndarray], *, by_character: bool = False, compared: str = FIRST) -> str:
     """Say what chance reaches."""
     true, found, characters = np.concatenate(parts).T
-    level = chance_nmi(true, found, characters if by_character else None)
+    if by_character:
+        level = chance(lambda a, b: nmi_within(a, b, characters), true, found, characters)
+    else:
+        level = chance(nmi, true, found)
     labels = f"{len(np.unique(found))} actions found for {len(np.unique(true))}"
     return f"{labels} in {len(true)} transitions; found ones in random order give {level:.3f}"
 

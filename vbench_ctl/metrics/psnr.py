@@ -22,16 +22,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "channel": {"unit": "channel"},
     # edenton/svg finn_psnr on a whole clip: one MSE, one logarithm. At most the mean over frames, as log is concave.
     "video": {"unit": "video"},
+    # Ours: what stands still from the clip's first frame on is left out, so that repeating it earns nothing.
+    "moving": {"unit": "moving"},
 }
-UNITS = ("frame", "channel", "video")
+UNITS = ("frame", "channel", "video", "moving")
 
 
 def values(
     real: np.ndarray, fake: np.ndarray, *, unit: str = "frame", eps: float = 0.0, cap: float = 100.0
 ) -> np.ndarray:
-    """Return the PSNR of each frame, float64 (T,), or (1,) for unit "video", of two uint8 clips (T, H, W, 3).
+    """Return the PSNR of each frame, float64 (T,), or (1,) of a whole clip, of two uint8 clips (T, H, W, 3).
 
-    `eps` is added to the MSE on the [0, 1] scale; no value exceeds `cap` dB.
+    The units "video" and "moving" are of a whole clip: its one MSE, the latter of the pixels that differ in any channel
+    from those of the real clip's first frame. `eps` is added to the MSE on the [0, 1] scale; no value exceeds `cap` dB.
     """
     if unit not in UNITS:
         raise unknown("unit", unit, UNITS)
@@ -41,6 +44,10 @@ def values(
         sums, pixels = sums.sum(axis=1, keepdims=True), 3 * pixels
     elif unit == "video":
         sums, pixels = sums.sum(keepdims=True), real.size
+    elif unit == "moving":
+        moving = (real != real[:1]).any(axis=-1)
+        errors = np.where(moving[..., None], real.astype(np.int32) - fake, 0)
+        sums, pixels = np.full((1, 1), (errors**2).sum()), max(3 * int(moving.sum()), 1)
     mse = sums / (pixels * 255**2) + eps
     with np.errstate(divide="ignore"):  # no error at all is infinitely many dB, then the cap
         return np.minimum(-10 * np.log10(mse), cap).mean(axis=1)

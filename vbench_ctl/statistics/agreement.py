@@ -3,7 +3,7 @@
 Found labels have no names of their own, so NMI, ARI, purity and matched accuracy do not depend on how they are numbered.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +26,7 @@ def table(true: ArrayLike, found: ArrayLike) -> np.ndarray:
 def nmi(true: ArrayLike, found: ArrayLike) -> float:
     """Return the mutual information over the mean of the two entropies, 0 to 1; of two constant labellings 1.
 
-    That is scikit-learn's normalized_mutual_info_score. Of few things it is high by chance alone: see `chance_nmi`.
+    That is scikit-learn's normalized_mutual_info_score. Of few things it is high by chance alone: see `chance`.
     """
     shares = table(true, found) / np.size(true)
     if shares.size == 1:
@@ -36,11 +36,15 @@ def nmi(true: ArrayLike, found: ArrayLike) -> float:
     return max(0.0, float(mutual / np.mean(ends)))
 
 
-def chance_nmi(true: ArrayLike, found: ArrayLike, groups: Sequence[Hashable] | np.ndarray | None = None) -> float:
-    """Return the mean NMI after the found labels (N,) were put in random order, or in random order within groups (N,)."""
+def chance(
+    score: Callable[[np.ndarray, np.ndarray], float],
+    true: ArrayLike,
+    found: ArrayLike,
+    groups: Sequence[Hashable] | np.ndarray | None = None,
+) -> float:
+    """Return the mean score after the found labels (N,) were put in random order, or in random order within groups (N,)."""
     true, found = _checked(true, found)
     rng = np.random.default_rng(0)
-    score = nmi if groups is None else lambda a, b: nmi_within(a, b, np.asarray(groups))
     members = [np.arange(len(true))] if groups is None else _members(np.asarray(groups))
     scores = []
     for _ in range(SHUFFLES):
@@ -105,10 +109,15 @@ def class_accuracy(counts: np.ndarray) -> np.ndarray:
         return np.diagonal(counts) / counts.sum(axis=1)
 
 
+def f1(counts: np.ndarray) -> np.ndarray:
+    """Return the F1 score of each label, float64 (labels,), of a confusion matrix; NaN for one that occurs on no side."""
+    with np.errstate(invalid="ignore"):
+        return 2 * np.diagonal(counts) / (counts.sum(axis=0) + counts.sum(axis=1))
+
+
 def macro_f1(counts: np.ndarray) -> float:
     """Return the mean F1 score of the labels that occur on either side of a confusion matrix (labels, labels)."""
-    sizes = counts.sum(axis=0) + counts.sum(axis=1)
-    return float(np.mean(2 * np.diagonal(counts)[sizes > 0] / sizes[sizes > 0]))
+    return float(np.nanmean(f1(counts)))
 
 
 def _entropy(shares: np.ndarray) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +94,7 @@ def load(path: Path) -> Moments | Gaussian:
     try:
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in ("n", "mean", "m2", "mu", "sigma") if name in file}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except files.DAMAGED as error:
         raise VbenchError(f"{path}: not a readable .npz file ({error}); compute the statistics again") from error
     ours = {"n", "mean", "m2"} <= held.keys()
     if not ours and not {"mu", "sigma"} <= held.keys():

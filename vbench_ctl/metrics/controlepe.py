@@ -1,0 +1,104 @@
+"""Control endpoint error: how far the pixels whose motion a model was told end up from where they were sent.
+
+Ours, for the sparse motion of Araachie/yoda (Davtyan and Favaro, AAAI 2024): the optical flow of the generated clip at each
+told pixel less what was told. Apart inside and outside the masks of the real clip, it says whether control is local.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vbench_ctl.controls import TOLD
+from vbench_ctl.errors import VbenchError
+from vbench_ctl.metrics import FLOW
+from vbench_ctl.networks import Features
+from vbench_ctl.tracks import Tracks
+
+TITLE = "Control endpoint error"
+DIRECTION = "lower"
+UNIT = "px"
+NEEDS = "tracks"
+VERSION = 1
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "cosine": {"form": "cosine"},  # of the angle between what was told and what was seen
+    "inside": {"where": "inside"},
+    "outside": {"where": "outside"},
+    "raft": {"by": "raft"},  # the flow with which such control is drawn in Araachie/yoda
+    "raft-cosine": {"by": "raft", "form": "cosine"},
+}
+SPARSE, MASKS = TOLD + "sparse_motion", "masks"
+READ = "flow"  # of the generated frames
+STILL = 0.01  # pixels: less is rounding, and has no direction
+MASKED = 127  # a mask is 255 inside
+
+
+def features(*, form: str = "error", where: str = "anywhere", by: str = "own") -> Features | None:
+    """Return the network of the flow; our own needs none."""
+    return Features("raft", "raft-large", "frame") if by == "raft" else None
+
+
+def tracks(*, form: str = "error", where: str = "anywhere", by: str = "own") -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which tracks of the real clips and of the outputs it needs."""
+    return () if where == "anywhere" else (MASKS,), (SPARSE, READ)
+
+
+def collect(real: Tracks, fake: Tracks, *, form: str = "error", where: str = "anywhere", by: str = "own") -> np.ndarray:
+    """Return the motion that was told and the one that was seen at each told pixel of a clip: float64 (n, 4)."""
+    told, seen = fake[SPARSE], fake[READ]
+    steps = min(len(told), len(seen))
+    told, seen = told[len(told) - steps :], seen[len(seen) - steps :]  # an entry tells of the way to its frame
+    if told.shape[1:] != (3, *seen.shape[1:3]):
+        raise VbenchError(
+            f"an entry of {SPARSE} is {told.shape[1:]}, expected (3, {seen.shape[1]}, {seen.shape[2]}), dx, dy and mask of "
+            "each pixel; write it in the size of the clip"
+        )
+    asked = told[:, 2] > 0
+    if where != "anywhere":
+        inside = real[MASKS][-1 - steps : -1] > MASKED  # of the frame that the motion begins in
+        asked = asked[steps - len(inside) :] & (inside if where == "inside" else ~inside)
+        told, seen = told[steps - len(inside) :], seen[steps - len(inside) :]
+    return np.concatenate([np.moveaxis(told[:, :2], 1, -1)[asked], seen[asked]], axis=1).astype(np.float64)
+
+
+def pooled(parts: Sequence[np.ndarray], *, form: str = "error", where: str = "anywhere", by: str = "own") -> float:
+    """Return the mean over all told pixels, for the cosine those that were to move; NaN if there are none."""
+    told, seen = _sides(parts)
+    if form == "error":
+        return float(np.linalg.norm(seen - told, axis=1).mean()) if len(told) else float("nan")
+    moving = np.linalg.norm(told, axis=1) > STILL
+    if not moving.any():
+        return float("nan")
+    directions = [_directions(side[moving]) for side in (told, seen)]
+    return float((directions[0] * directions[1]).sum(axis=1).mean())
+
+
+def note(parts: Sequence[np.ndarray], *, form: str = "error", where: str = "anywhere", by: str = "own") -> str:
+    """Say how much was told, and what standing still would reach."""
+    told, _ = _sides(parts)
+    side = "" if where == "anywhere" else f" {where} the masks"
+    if not len(told):
+        return f"no pixel{side} was told to move"
+    return f"{len(told)} pixels were told{side}; a clip that stands still has an error of {np.linalg.norm(told, axis=1).mean():.3g} px"
+
+
+def direction(*, form: str = "error", where: str = "anywhere", by: str = "own") -> str:
+    """Say which way is better: a cosine is to be large."""
+    return "higher" if form == "cosine" else DIRECTION
+
+
+def signature(*, form: str = "error", where: str = "anywhere", by: str = "own") -> str:
+    """Name what the number depends on besides the network."""
+    return f"{form},{where},{FLOW if by == 'own' else by}"
+
+
+def _sides(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.concatenate(parts)
+    return rows[:, :2], rows[:, 2:]
+
+
+def _directions(motion: np.ndarray) -> np.ndarray:
+    """Return motion (n, 2) of length 1, or 0 where nothing moves."""
+    lengths = np.linalg.norm(motion, axis=1, keepdims=True)
+    return np.divide(motion, lengths, out=np.zeros_like(motion), where=lengths > STILL)
