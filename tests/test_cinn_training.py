@@ -391,7 +391,7 @@ def test_a_run_continues_frames(system):
 
 def test_frames_of_any_size_are_continued_at_their_size(system):
     frame = np.zeros((48, 64, 3), np.uint8)
-    made = play.continued(system, frame, 3, play.drawing((1, 2)), np.zeros(2), fresh=True)
+    made = play.continued(system, frame, 3, generation.drawing((1, 2)), np.zeros(2), fresh=True)
     assert made.shape == (3, 48, 64, 3)
 
 
@@ -399,7 +399,7 @@ def test_fresh_motion_begins_alike_and_goes_on_differently(system):
     clip = moving(1)
     end = clip.tracks["position"][-1]
     kept, fresh = (
-        play.continued(system, clip.frames[0], 32, play.drawing((3,)), end, fresh=flag) for flag in (False, True)
+        play.continued(system, clip.frames[0], 32, generation.drawing((3,)), end, fresh=flag) for flag in (False, True)
     )
     assert np.array_equal(kept[:16], fresh[:16]) and not np.array_equal(kept[16:], fresh[16:])
 
@@ -565,7 +565,7 @@ def test_a_released_folder_is_imported(shared, tmp_path, control):
     system = cinn.build(settings, facts, "flow", {"video": stages["video"], "frame": stages["frame"]})
     system.load_state_dict(stages["flow"])
     close(system.encoder.conv1.weight, golden(shared, "io_enc")["sd/conv1.weight"], 0)
-    made = play.continued(system.eval(), np.zeros((64, 64, 3), np.uint8), 2, play.drawing((0,)), np.zeros(3))
+    made = play.continued(system.eval(), np.zeros((64, 64, 3), np.uint8), 2, generation.drawing((0,)), np.zeros(3))
     assert made.shape == (2, 64, 64, 3)
     by_flow, *_ = cinn.import_checkpoint(tmp_path / "bair/stage2")
     assert by_flow == settings

@@ -18,10 +18,11 @@ from vbench_ctl.baselines import g3an
 from vbench_ctl.baselines.g3an import controls, networks, released, sampling
 from vbench_ctl.baselines.g3an.settings import Settings, motion_steps
 from vbench_ctl.baselines.g3an.spectral import Convolution, How, Spectral
-from vbench_ctl.baselines.g3an.system import System, believed, normalised, unmasked
+from vbench_ctl.baselines.g3an.system import System, believed, unmasked
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.features import resnext3d
+from vbench_ctl.frames import normalised
 from vbench_ctl.sources import FolderSource, StoreSource
 from vbench_ctl.statistics.frechet import frechet
 from vbench_ctl.training import DataFacts
@@ -468,7 +469,7 @@ def test_four_iterations_of_training(golden):
         parts[name].register_forward_hook(lambda _, __, y, name=name: calls.append((name, y.detach())))
     scalars = {"video": "D_vid_loss", "image": "D_img_loss", "generator": "G"}
     for at in range(4):
-        real = normalised(data["in/clips_u8"][at % 2].movedim(1, -1))
+        real = normalised(data["in/clips_u8"][at % 2].movedim(1, -1)).transpose(1, 2)
         codes = data["in/za"][at].flatten(1), data["in/zm"][at].flatten(2)
         moments = data["in/frame_index_real_fake"][at].tolist()
         tolerance = 1e-5 if at == 0 else 1e-3
@@ -576,7 +577,7 @@ def test_training_frames_are_resized_as_in_the_release(golden, name):
     frames = resize.pictures(data[f"in/frames_{name}"].numpy(), (64, 64), "pil_antialias")
     wanted = data[f"out/train_{name}_u8"].movedim(0, -1).numpy()
     assert np.abs(frames.astype(int) - wanted).max() <= 1
-    x = normalised(torch.from_numpy(wanted)[None])[0, :, :, ::2, ::2]
+    x = normalised(torch.from_numpy(wanted))[:, :, ::2, ::2].movedim(1, 0)
     close(x, data[f"out/train_{name}__s2"], 1e-6)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from vbench_ctl import files, generation, protocols, registry, scoring, store, video
 from vbench_ctl.errors import UsageError, VbenchError
@@ -125,7 +126,7 @@ def test_workers_and_interruptions_leave_the_same_bytes(tmp_path, real, monkeypa
     assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole") and not rest.exists()
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     whole, cut = (files.read_json(tmp_path / name / "manifest.json") for name in ("whole", "cut"))
-    assert {**whole, "made": 0} == {**cut, "made": 0}
+    assert {**whole, "made": 0, "speed": 0} == {**cut, "made": 0, "speed": 0}
 
 
 def test_two_models_do_not_mix(tmp_path, real):
@@ -179,6 +180,13 @@ def test_a_full_disk_leaves_no_half_clip(tmp_path, real):
         assert "clips" not in json.loads((place / "out/manifest.json").read_text())
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_one_seed_gives_one_generator_everywhere():
+    drawn = [torch.rand(2, generator=generation.drawing(seed)) for seed in ((3, 1, 0), [3, 1, 0], (3, 1, 1))]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    seed = int(np.random.SeedSequence((3, 1, 0)).generate_state(1, np.uint64)[0]) % 2**63
+    assert torch.equal(drawn[0], torch.rand(2, generator=torch.Generator().manual_seed(seed)))
 
 
 def test_case_names_are_safe_paths():

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import torch
 from click.testing import CliRunner, Result
 from test_plugins import fake_distribution
 
-from vbench_ctl import files, recipes, registry, runs, store, training
+from vbench_ctl import files, generation, recipes, registry, runs, store, training
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 
@@ -265,6 +267,13 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on():
     assert same(newest(Path("run")), newest(trained("whole")))
 
 
+def test_a_run_that_was_refused_may_be_begun_anew():
+    with pytest.raises(VbenchError, match="91 frames"):
+        trained("run", "data.length=91", "training.steps=2")
+    run = trained("run", "training.steps=2")
+    assert newest(run)["step"] == 2 and runs.open_run(run).recipe == gan("training.steps=2")
+
+
 def test_a_finished_run_is_left_alone_and_can_be_prolonged(capsys):
     run = trained("run")
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.pt")}
@@ -274,6 +283,56 @@ def test_a_finished_run_is_left_alone_and_can_be_prolonged(capsys):
     done = vbench("train", "--resume", "run", "--steps", "16", "--device", "cpu", "--json")
     assert json.loads(done.stdout)["steps"] == {"": 16}
     assert same(newest(run), newest(trained("long", "training.steps=16")))
+
+
+def test_finished_stages_are_left_alone_without_their_data(home, capsys):
+    trained("run", baseline="toy-staged", stage="autoencoder")
+    shutil.move(home / "stores", home / "elsewhere")
+    trained("run", baseline="toy-staged", stage="autoencoder")
+    assert "run autoencoder: its 12 steps are done" in capsys.readouterr().err
+    with pytest.raises(UsageError, match='no dataset "tiny"'):
+        trained("run", baseline="toy-staged")
+
+
+def test_a_stage_of_no_steps_is_kept_as_it_is_initialised(capsys):
+    run = trained("run", "training.autoencoder.steps=0", baseline="toy-staged")
+    assert list(runs.checkpoints(run, "autoencoder")) == [0]
+    first, second = newest(run, "autoencoder"), newest(run, "predictor")
+    assert first["step"] == 0 and second["step"] == 6
+    assert same(second["system"]["encoder.weight"], first["system"]["encoder.weight"])
+    assert training.load(run, "autoencoder").system.stage == "autoencoder"
+    trained("run", "training.autoencoder.steps=0", baseline="toy-staged")
+    assert "run autoencoder: its 0 steps are done" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_a_step_is_loaded_until_it_is_gone():
+    run = trained("run")
+    assert runs.checkpoint(run, "") == (12, run / "checkpoints/step-000000012.pt")
+    (state,) = (runs.restore(runs.checkpoint(run, "", 8)[1]),)
+    assert same(dict(training.load(run, step=8, ema=False).system.state_dict()), state["system"])
+    with pytest.raises(VbenchError, match="the checkpoint of step 5 is gone, there are 4, 8, 12"):
+        training.load(run, step=5)
+    with pytest.raises(VbenchError, match='nothing: no checkpoint yet; run "vbench-ctl train --resume nothing"'):
+        runs.checkpoint(Path("nothing"), "")
+
+
+def test_a_model_stays_at_its_checkpoint_while_training_goes_on(monkeypatch):
+    run = trained("run")
+    model = generation.model(run)
+    before = model.facts()
+    training.train("toy-gan", gan("training.steps=13"), run, device="cpu", resume=True)
+    assert model.step == 12 and model.facts() == before and "step 12, sha256" in before["checkpoint"]
+    assert generation.model(run).facts() != before
+    found = []
+    monkeypatch.setattr(
+        training, "load", lambda run, **how: found.append(training.runs.checkpoint(run, "", how["step"]))
+    )
+    with pytest.raises(AttributeError):  # there is no system behind this load
+        generation.continuations(model, [])
+    assert found == [(12, run.absolute() / "checkpoints/step-000000012.pt")]
+    (run / "checkpoints/step-000000012.pt").unlink()
+    with pytest.raises(VbenchError, match="the checkpoint of step 12 is gone"):
+        model.facts()
 
 
 def test_another_recipe_needs_resume():
@@ -288,11 +347,12 @@ def test_another_recipe_needs_resume():
 
 
 def test_two_processes_give_what_one_gives(plugin):
-    sets = ("model.noise=false", "training.accumulate=2")
-    one = trained("one", "model.noise=false")
+    looked = ("data.validation=test", "training.validate_every=4", "training.validation_batches=3")
+    sets = ("model.noise=false", "training.accumulate=2", *looked)
+    one = trained("one", *sets)
     words = ("toy-gan", "--recipe", "gan.toml", "--out", "two", "--device", "cpu", *(f"--set={each}" for each in sets))
     process = started(plugin, *words, "--num-gpus", "2", "--json")
-    said, complaints = process.communicate(timeout=100)
+    said, complaints = process.communicate(timeout=600)
     assert process.returncode == 0, complaints
     assert json.loads(said) == {"run": "two", "baseline": "toy-gan", "steps": {"": 12}}
     alone, together = newest(one), newest(Path("two"))
@@ -301,6 +361,12 @@ def test_two_processes_give_what_one_gives(plugin):
             assert torch.allclose(value, together[part][name], rtol=1e-4, atol=1e-4), name
     for (_, step, values), (_, other_step, others) in zip(losses(one), losses(Path("two")), strict=True):
         assert step == other_step and values == pytest.approx(others, rel=1e-4, abs=1e-4)
+    validated, also = ([each for each in runs.read_log(Path(run)) if "validation" in each] for run in ("one", "two"))
+    assert len(validated) == len(also) == 3
+    for alone, together in zip(validated, also, strict=True):
+        assert alone["validation"] == pytest.approx(together["validation"], rel=1e-5)
+    about = json.loads(Path("two/run.json").read_text())
+    assert "resumed" not in about and "--num-gpus" in about["made"]["command"]
 
 
 def test_a_batch_must_be_shared_out_evenly():
@@ -321,8 +387,51 @@ def test_a_loss_that_is_no_number_ends_the_run():
 
 
 def test_memory_that_does_not_suffice_is_explained():
-    with pytest.raises(VbenchError, match=r"training.batch = 4 in 1 portions does not fit .*training.accumulate=2"):
+    with pytest.raises(
+        VbenchError, match=r"training.batch = 4 in 1 portions does not fit .*training.accumulate=2"
+    ) as error:
         trained("run", "model.gulp_at=2")
+    assert re.search(
+        r"of this machine with \d+ GB \(.* you tried to allocate 4611686018427387904 bytes", str(error.value)
+    )
+    assert isinstance(error.value.__cause__, RuntimeError) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 8 GiB"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("not enough memory: you tried to allocate 400 bytes."),
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+        MemoryError("Unable to allocate 8.00 EiB for an array"),
+    ],
+    ids=lambda error: str(error)[:30],
+)
+@pytest.mark.parametrize("place", ["load_state_dict", "updates", "evaluate"])
+def test_memory_that_does_not_suffice_anywhere_is_not_taken_for_something_else(place, error, monkeypatch):
+    def fail(*_):
+        raise error
+
+    run = trained("run", "training.steps=1")
+    sets = ("training.steps=2", "training.validate_every=1", "data.validation=test")
+    monkeypatch.setattr(registry.load("baselines", "toy-gan"), place, fail, raising=False)
+    with pytest.raises(VbenchError, match=r"training.accumulate=2 halves") as found:
+        training.train("toy-gan", gan(*sets), run, device="cpu", resume=True)
+    assert " ".join(str(error).split()) in str(found.value) and found.value.__cause__ is error
+
+
+def test_other_errors_of_a_step_stay_what_they_are(monkeypatch):
+    error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(registry.load("baselines", "toy-gan"), "updates", fail)
+    with pytest.raises(RuntimeError) as found:
+        trained("run")
+    assert found.value is error
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
@@ -352,6 +461,7 @@ def other_version(run: Path) -> None:
 
 
 def other_data(run: Path) -> None:
+    (run / "checkpoints/step-000000012.pt").unlink()  # or there is nothing left to train on them
     store.build(Path("vbench-home/stores/tiny/8x6@2"), tiny.recipe(test=tiny.work("test", (9, 9, 9))))
 
 
@@ -413,6 +523,7 @@ def test_a_checkpoint_of_another_system_is_refused():
         (["toy-gan", "--recipe", "gan.toml", "--device", "gpu"], 2, 'no device "gpu"'),
         (["toy-gan", "--recipe", "gan.toml", "--device", "cuda:99"], 2, 'no device "cuda:99" on this machine'),
         (["toy-gan", "--recipe", "gan.toml", "--out", "gan.toml"], 1, "a file is in the way of a folder"),
+        (["toy-gan", "--recipe", "gan.toml", "--out", "/proc/x"], 1, "/proc/x: no permission to write there"),
         (["toy-gan", "--recipe", "gan.toml", "--stage", "first"], 2, 'no stage "first"'),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -4,43 +4,41 @@ import csv
 import dataclasses
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, pairing, pictures, registry, resize, tracks, video
+from vbench_ctl import __version__, controls, execute, files, pairing, pictures, registry, resize, speed, tracks, video
+from vbench_ctl.controls import Meaning
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
 from vbench_ctl.protocols import Case, Protocol
 from vbench_ctl.sources import Source
 
+if TYPE_CHECKING:  # a list of baselines must not wait for torch
+    import torch
+
 FORMAT = "vbench-outputs 1"
 SHOWN = 16  # clips on a sheet
 CHUNK = 8  # clips of one work item, which a trained model makes together
-# What a protocol's control lets a model see: tracks of every frame; of the last one for "endpoint", of the given ones for
-# "context-audio".
-CONTROL_TRACKS = {
-    "actions": ("actions", "global_action", "local_action", "shift_fg", "shift_bg", "motion_fg"),
-    "state": ("state",),
-    "endpoint": ("state", "position"),
-    "audio": ("stft",),
-    "context-audio": ("stft",),
-    "class": ("class",),
-}
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a baseline may look at: the protocol, the real clips and the cases."""
+    """What a baseline may look at: the protocol, the real clips and the cases.
+
+    With a `set` of controls.SETS, a case is to be answered as that set says; without, as it happened.
+    """
 
     protocol: Protocol
     real: Source
     cases: Sequence[Case]
+    set: str = ""
 
     def window(self, index: int) -> np.ndarray:
         """Return the real frames of a case, given ones and future: uint8 (T, H, W, 3)."""
@@ -51,21 +49,79 @@ class Task:
         """Return the frames that are given: uint8 (context, H, W, 3)."""
         return self.window(index)[: self.protocol.context]
 
-    def controls(self, index: int) -> dict[str, np.ndarray]:
+    def partner(self, index: int) -> int:
+        """Return the case whose control another one is told in some sets, or whose motion it takes over."""
+        return controls.partners(len(self.cases), self.seed)[index]
+
+    def controls(self, index: int) -> tracks.Tracks:
         """Return what a model is told about each frame of a case besides pictures: arrays (T, ...) by name."""
-        case, control = self.cases[index], self.protocol.control
-        names = CONTROL_TRACKS.get(control, ())
-        if not names:
+        if self.protocol.control == "length":
+            return {"length": np.array([self.protocol.predict])}
+        own = self._true_controls(index)
+        if not self.set:
+            return own
+        given, known = self.protocol.context, self.meaning
+        partner = functools.partial(self._partners_controls, index)
+        return controls.told(self.set, own, partner, given, self.seed, index, known)
+
+    def absent(self, word: str) -> str:
+        """Say why the cases cannot be asked with a set; nothing if they can."""
+        try:
+            controls.check_set(word, tuple(self._true_controls(0)), self.meaning)
+        except controls.Absent as reason:
+            return str(reason)
+        return ""
+
+    @property
+    def seed(self) -> int:
+        """The protocol's seed, of what is drawn for its sets."""
+        return self.protocol.select.seed or 0 if self.protocol.select else 0
+
+    @property
+    def meaning(self) -> Meaning:
+        """What the dataset says of its actions."""
+        return controls.meaning(self._dataset)
+
+    def world(self, index: int) -> Any:
+        """Return the world of a case from its last given frame on, a play.player.Player; None if its dataset has none."""
+        case, leaf = self.cases[index], self._dataset
+        if not hasattr(leaf, "world") or case.step != 1 or case.crop is not None:
+            return None
+        options = leaf.Options(**self.real.manifest.get("options", {}))
+        return leaf.world(options, case.clip, case.start + self.protocol.context - 1)
+
+    @property
+    def _dataset(self) -> Any:
+        name = self.protocol.dataset
+        return registry.load("datasets", name) if name in registry.names("datasets") else None
+
+    def _partners_controls(self, index: int) -> tracks.Tracks:
+        return self._true_controls(self.partner(index))
+
+    def _true_controls(self, index: int) -> tracks.Tracks:
+        """Return what happened in a case, as far as the protocol's control tells it."""
+        case, control = self.cases[index], controls.CONTROLS[self.protocol.control]
+        if not control.tracks:
             return {}
-        if not set(names) & set(self.real.tracks):
+        if not set(control.tracks) & set(self.real.tracks):
+            if control.computed:
+                return {control.tracks[0]: self._sparse_motion(index)}
             raise VbenchError(
-                f"{self.real.name} has none of the tracks {', '.join(names)} that {self.protocol.id} gives a model; "
+                f"{self.real.name} has none of the tracks {', '.join(control.tracks)} that {self.protocol.id} gives a model; "
                 "take the store that prepare makes"
             )
         stop = case.start + (case.length - 1) * case.step + 1
-        found = self.real.tracks_of(case.clip, names, case.start, stop, case.step)
-        seen = {"endpoint": slice(-1, None), "context-audio": slice(self.protocol.context)}.get(control, slice(None))
+        found = self.real.tracks_of(case.clip, control.tracks, case.start, stop, case.step)
+        seen = {"last": slice(-1, None), "given": slice(self.protocol.context)}.get(control.entries, slice(None))
         return {name: track[seen] for name, track in found.items()}
+
+    def _sparse_motion(self, index: int) -> np.ndarray:
+        """Return the motion of some pixels on the way to each frame: float32 (T, 3, H, W), 0 for the first frame."""
+        from vbench_ctl.statistics import flow  # brings PyTorch
+
+        moved = flow.along(self.window(index))
+        found = controls.sparse_motion(moved, np.random.default_rng([self.seed, index]))
+        return np.concatenate([np.zeros_like(found[:1]), found])
 
 
 @dataclass(frozen=True)
@@ -73,7 +129,7 @@ class Asked:
     """One clip that a trained model is to make: what it is given, and the seed of its own randomness.
 
     `controls` are arrays (T, ...) over all frames of the case, or (1, ...) for an end point; `real` is the whole real
-    window where a model infers the control from it.
+    window where a model infers the control from it, `driving` that of another case whose motion is to be taken over.
     """
 
     name: str
@@ -85,11 +141,20 @@ class Asked:
     size: tuple[int, int]  # height and width of the frames wanted; those given may have been made smaller for the model
     seed: tuple[int, ...]
     options: Any  # the leaf's Options, None where it has none
+    driving: np.ndarray | None = None
+
+
+def drawing(seed: Sequence[int]) -> "torch.Generator":
+    """Return PyTorch's generator of one seed such as that of an `Asked`, on the processor: the same for every device."""
+    import torch
+
+    state = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(state % 2**63)
 
 
 @dataclass(frozen=True)
 class Made:
-    """A clip that a trained model made, with what it inferred on the way, or was told: tracks.py.
+    """A clip that a trained model made, with what it inferred on the way: tracks.py.
 
     Tracks are of the whole case, given frames too, and of frames of the size that was asked for.
     """
@@ -106,6 +171,7 @@ class Model:
     run: Path | None = None
     device: str = "cpu"
     options: Any = None
+    step: int | None = None  # of the checkpoint: fixed, so that a training that goes on meanwhile changes nothing
 
     @property
     def leaf(self) -> ModuleType:
@@ -122,12 +188,10 @@ class Model:
         from vbench_ctl import runs
         from vbench_ctl.fetch import digest
 
-        found = runs.checkpoints(self.run, self.leaf.STAGES[-1])
-        if not found:
-            raise VbenchError(f'{self.run}: not trained yet; run "vbench-ctl train --resume {self.run}"')
+        step, checkpoint = runs.checkpoint(self.run, self.leaf.STAGES[-1], self.step)
         return {
             "baseline": self.name,
-            "checkpoint": f"step {max(found)}, sha256 {digest(found[max(found)])[:16]}",
+            "checkpoint": f"step {step}, sha256 {digest(checkpoint)[:16]}",
             "options": dataclasses.asdict(self.options) if self.options else {},
         }
 
@@ -142,7 +206,8 @@ def model(word: str | Path, device: str = "cpu", **options: Any) -> Model:
         name = runs.open_run(run).baseline
         leaf = registry.load("baselines", name)
         chosen = leaf.Options(**options) if hasattr(leaf, "Options") else None
-        return Model(name, run.absolute(), str(chosen_device(device)), chosen)
+        step, _ = runs.checkpoint(run, leaf.STAGES[-1])
+        return Model(name, run.absolute(), str(chosen_device(device)), chosen, step)
     if "/" in str(word) or run.is_dir():
         raise UsageError(
             f"{word}: no run there (it has no run.json); train one with vbench-ctl train, or name a baseline"
@@ -169,8 +234,9 @@ def generate(
         raise UsageError(
             f"{protocol.id} gives {protocol.control}, and {model.name} takes {' or '.join(taken) or 'none, it makes no clips'}"
         )
-    cases = pairing.cases(protocol, real)
-    wanted = _wanted(protocol, cases)
+    task = Task(protocol, real, pairing.cases(protocol, real))
+    absent = absent_sets(model, task)
+    wanted = _wanted(protocol, task.cases, absent)
     header = {
         "format": FORMAT,
         "model": model.title,
@@ -178,27 +244,55 @@ def generate(
         "seed": seed,
         "control": protocol.control if model.run else model.leaf.CONTROL,
         "dataset": {key: real.manifest.get(key) for key in ("dataset", "variant", "version")},
+        **({"absent_sets": absent} if protocol.sets else {}),
         **model.facts(),
     }
     with files.locked(out):
         _check_same(out, header)
+        known = _held_speed(out)
         files.sweep(out)
-        files.write_json(out / "manifest.json", header)
-        todo = [each for each in wanted if not (out / each.file).exists()]
-        chunks = [todo[at : at + CHUNK] for at in range(0, len(todo), CHUNK)]
-        generate_chunk = functools.partial(_generate_chunk, _Order(model, Task(protocol, real, cases), seed, out))
-        with progress(f"generate {model.title}", len(wanted), "clips", len(wanted) - len(todo)) as advance:
-            for index, _ in execute.run(generate_chunk, chunks, workers, gpu=model.device.startswith("cuda")):
+        files.write_json(out / "manifest.json", header | known)
+        # The same chunks however often it stopped, since what some models make depends on what they make it with.
+        chunks = [wanted[at : at + CHUNK] for at in range(0, len(wanted), CHUNK)]
+        chunks = [chunk for chunk in chunks if not all((out / each.file).exists() for each in chunk)]
+        done = len(wanted) - sum(map(len, chunks))
+        timed = chunks[0][0] if chunks and not known else None
+        generate_chunk = functools.partial(_generate_chunk, _Order(model, task, seed, out, timed))
+        with progress(f"generate {model.title}", len(wanted), "clips", done) as advance:
+            for index, found in execute.run(generate_chunk, chunks, workers, gpu=model.device.startswith("cuda")):
+                known |= found
                 advance(len(chunks[index]))
         made = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "with": {"vbench-ctl": __version__}}
-        manifest = {**header, "made": made, "clips": [each.entry(cases) for each in wanted]}
+        manifest = {**header, **known, "made": made, "clips": [each.entry(task) for each in wanted]}
         files.write_json(out / "manifest.json", manifest)
     return manifest
 
 
-def count(protocol: Protocol, real: Source) -> int:
-    """Return how many clips a protocol asks for."""
-    return len(_wanted(protocol, pairing.cases(protocol, real)))
+def count(model: Model, protocol: Protocol, real: Source) -> int:
+    """Return how many clips a protocol asks of a model."""
+    task = Task(protocol, real, pairing.cases(protocol, real))
+    return len(_wanted(protocol, task.cases, absent_sets(model, task)))
+
+
+def absent_sets(model: Model, task: Task) -> dict[str, str]:
+    """Return the sets of a protocol that a model cannot answer, each with the reason."""
+    if not task.protocol.sets:
+        return {}
+    can = _answered_sets(model.leaf, task)
+    reasons = {
+        word: task.absent(word) or ("" if word in can else f"{model.name} cannot be asked that")
+        for word in task.protocol.sets
+    }
+    return {word: reason for word, reason in reasons.items() if reason}
+
+
+def _answered_sets(leaf: ModuleType, task: Task) -> Collection[str]:
+    """Return which sets a baseline can answer: what is told to one that heeds nothing makes no difference."""
+    if hasattr(leaf, "sets"):
+        return leaf.sets(task)
+    if is_trained(leaf):
+        return [word for word in controls.SETS if word != "no-actions"]
+    return controls.SETS if leaf.CONTROL == "none" else ()
 
 
 @dataclass(frozen=True)
@@ -209,19 +303,31 @@ class _Wanted:
     index: int
     sample: int = 0
     case: bool = True
+    set: str = ""
 
-    def entry(self, cases: Sequence[Case]) -> dict[str, Any]:
+    def entry(self, task: Task) -> dict[str, Any]:
         if not self.case:
             return {"clip": None, "start": 0, "sample": self.index, "file": self.file}
-        case = cases[self.index]
-        return {"clip": case.clip, "start": case.start, "sample": self.sample, "file": self.file}
+        case = task.cases[self.index]
+        found = {"clip": case.clip, "start": case.start, "sample": self.sample, "file": self.file}
+        if self.set:
+            found["set"] = self.set
+        if self.set in controls.FROM_PARTNER or task.protocol.control == "swap":
+            found["from"] = task.cases[task.partner(self.index)].key
+        return found
+
+    def seed(self, task: Task, seed: int) -> tuple[int, ...]:
+        """Return the seed of the answer: every set has that of the case itself, but for the one with another seed."""
+        return seed, self.index, self.sample + (task.protocol.answers if self.set == "new-seed" else 0)
 
 
-def _wanted(protocol: Protocol, cases: Sequence[Case]) -> list[_Wanted]:
+def _wanted(protocol: Protocol, cases: Sequence[Case], absent: Collection[str]) -> list[_Wanted]:
     if protocol.unconditional:
         return [_Wanted(f"{index:06d}.mkv", index, case=False) for index in range(protocol.answers)]
     return [
-        _Wanted(f"{case.key}#{sample}.mkv", index, sample)
+        _Wanted(f"{pairing.answer_name(case.key, sample, word)}.mkv", index, sample, set=word)
+        for word in ("", *protocol.sets)
+        if word not in absent
         for index, case in enumerate(cases)
         for sample in range(protocol.answers)
     ]
@@ -235,26 +341,73 @@ class _Order:
     task: Task
     seed: int
     out: Path
+    timed: _Wanted | None = None  # the clip whose making is timed
 
 
-def _generate_chunk(order: _Order, wanted: Sequence[_Wanted]) -> None:
+def _generate_chunk(order: _Order, wanted: Sequence[_Wanted]) -> dict[str, Any]:
+    """Make some clips; return the speed where one of them is to be timed."""
     protocol = order.task.protocol
     for each, made in zip(wanted, _made(order, wanted), strict=True):
         path, frames = order.out / each.file, made.frames
+        if path.exists():
+            continue
         if len(frames) == protocol.predict and each.case:
             frames = pairing.framed(frames, order.task.window(each.index), protocol)
-        if made.tracks:
-            tracks.write(tracks.beside(path), made.tracks, protocol.length)
+        if known := made.tracks | _told(order.task, each):
+            tracks.write(tracks.beside(path), known, protocol.length)
         video.write(path, frames)  # last: the clip says that all of it is there
+    return {"speed": _speed(order, order.timed)} if order.timed and order.timed in wanted else {}
+
+
+def _speed(order: _Order, wanted: _Wanted) -> dict[str, Any]:
+    """Make a clip once more, alone, and its first frame alone where a trained model can be asked for that."""
+    model, steps = order.model, order.task.protocol.predict
+    if not model.run:
+        return speed.measured(lambda: _made(order, [wanted]), None, steps)
+    asked = _asked(order, wanted)
+    until = len(asked.context) + 1
+    short = dataclasses.replace(
+        asked,
+        predict=1,
+        controls={name: track[:until] for name, track in asked.controls.items()},
+        real=None if asked.real is None else asked.real[:until],
+        driving=None if asked.driving is None else asked.driving[:until],
+    )
+    frame = (lambda: continuations(model, [short])) if wanted.case and not len(asked.ending) else None
+    network = _loaded(model.run, model.device, model.step).system
+    return speed.measured(lambda: continuations(model, [asked]), frame, steps, model.device, network)
+
+
+def _held_speed(out: Path) -> dict[str, Any]:
+    """Return the speed that an earlier run measured, as the manifest's entry; what is measured says nothing of the clips."""
+    path = out / "manifest.json"
+    held = files.read_json(path) if path.exists() else {}
+    return {"speed": held["speed"]} if isinstance(held, dict) and "speed" in held else {}
 
 
 def _made(order: _Order, wanted: Sequence[_Wanted]) -> list[Made]:
     task, model = order.task, order.model
     if not model.run:
-        rngs = [np.random.default_rng([order.seed, each.index, each.sample]) for each in wanted]
+        rngs = [np.random.default_rng(each.seed(task, order.seed)) for each in wanted]
         cases = [each.index % len(task.cases) for each in wanted]  # where nothing is given there may be more clips
-        return [_whole(model.leaf.generate(task, case, rng)) for case, rng in zip(cases, rngs, strict=True)]
+        asked = zip([dataclasses.replace(task, set=each.set) for each in wanted], cases, rngs, strict=True)
+        return [_whole(model.leaf.generate(*each)) for each in asked]
     return continuations(model, [_asked(order, each) for each in wanted])
+
+
+def _told(task: Task, each: _Wanted) -> tracks.Tracks:
+    """Return what a model was told as tracks of the whole case: what was not told, of the last frames, is NaN."""
+    control = controls.CONTROLS[task.protocol.control]
+    there = control.computed or not control.tracks or set(control.tracks) & set(task.real.tracks)
+    if not each.case or not there:  # a model that heeds nothing could do without
+        return {}
+    told, length = dataclasses.replace(task, set=each.set).controls(each.index), task.protocol.length
+    if control.entries == "given":
+        told = {
+            name: np.concatenate([track, np.full((length - len(track), *track.shape[1:]), np.nan, track.dtype)])
+            for name, track in told.items()
+        }
+    return {controls.TOLD + name: track for name, track in told.items()}
 
 
 def _whole(made: np.ndarray | Made) -> Made:
@@ -262,8 +415,8 @@ def _whole(made: np.ndarray | Made) -> Made:
 
 
 def _asked(order: _Order, each: _Wanted) -> Asked:
-    protocol, task = order.task.protocol, order.task
-    seed = (order.seed, each.index, each.sample)
+    task = dataclasses.replace(order.task, set=each.set)
+    protocol, seed = task.protocol, each.seed(task, order.seed)
     if not each.case:
         nothing = np.zeros((0, *task.window(0).shape[1:]), np.uint8)
         size = nothing.shape[1:3]
@@ -279,6 +432,7 @@ def _asked(order: _Order, each: _Wanted) -> Asked:
         window.shape[1:3],
         seed,
         order.model.options,
+        task.window(task.partner(each.index)) if protocol.control == "swap" else None,
     )
 
 
@@ -288,7 +442,7 @@ def continuations(model: Model, asked: Sequence[Asked]) -> list[Made]:
     Where it was trained on frames of another size, it sees the given ones resized, and what it makes is resized back.
     """
     assert model.run
-    loaded = _loaded(model.run, model.device)
+    loaded = _loaded(model.run, model.device, model.step)
     size = (loaded.facts.height, loaded.facts.width)
     made = [_whole(one) for one in model.leaf.generate(loaded.system, [_resized(each, size) for each in asked])]
     for each, frames in zip(asked, (one.frames for one in made), strict=True):
@@ -303,7 +457,7 @@ def continuations(model: Model, asked: Sequence[Asked]) -> list[Made]:
 
 
 def _resized(asked: Asked, size: tuple[int, int]) -> Asked:
-    frames = {"context": asked.context, "ending": asked.ending, "real": asked.real}
+    frames = {"context": asked.context, "ending": asked.ending, "real": asked.real, "driving": asked.driving}
     nothing = np.zeros((0, *size, 3), np.uint8)
     fitted: dict[str, Any] = {
         name: resize.pictures(clip, size, "pil_antialias") if len(clip) else nothing
@@ -314,10 +468,10 @@ def _resized(asked: Asked, size: tuple[int, int]) -> Asked:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(run: Path, device: str) -> Any:
+def _loaded(run: Path, device: str, step: int | None) -> Any:
     from vbench_ctl import training
 
-    return training.load(run, device=device)
+    return training.load(run, device=device, step=step)
 
 
 # Besides protocols: what else a model can do, to be looked at
@@ -345,7 +499,7 @@ def show(model: Model, way: str, given: Given, out: Path) -> list[Path]:
     if way not in ways(model.leaf):
         raise unknown(f"way of {model.name}", way, ways(model.leaf))
     assert model.run
-    loaded = _loaded(model.run, model.device)
+    loaded = _loaded(model.run, model.device, model.step)
     size = (loaded.facts.height, loaded.facts.width)
     clips = [(name, resize.pictures(clip, size, "pil_antialias")) for name, clip in given.clips]
     driving = None if given.driving is None else resize.pictures(given.driving, size, "pil_antialias")

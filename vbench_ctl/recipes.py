@@ -28,8 +28,8 @@ class DataSettings:
     """Which windows of which clips are trained on."""
 
     dataset: str = ""  # a name, or the path of a store or of a folder of clips
-    variant: str = ""  # of the dataset's stores; empty: the default one
-    split: str = "train"
+    variant: str = ""  # of the dataset's stores; empty: the default one; of "A+B" the clips of both
+    split: str = "train"  # or several: "train+val"
     validation: str = ""  # the split to validate on; empty: none
     length: int = 16  # frames of a window
     stride: int | tuple[int, ...] = 1  # between its frames; of several, each window draws one
@@ -50,7 +50,7 @@ class DataSettings:
 class TrainingSettings:
     """How long, in what portions and how exactly to train, and what to keep."""
 
-    steps: int = 1000
+    steps: int = 1000  # 0: a stage that needs no training is kept as it is initialised
     batch: int = 8  # clips of one step, over all processes
     accumulate: int = 1  # portions that each process works through one after the other in a step; saves memory
     seed: int = 0
@@ -71,8 +71,8 @@ class TrainingSettings:
     )
 
     def __post_init__(self) -> None:
-        ones = ("steps", "batch", "accumulate", "log_every", "save_every", "keep", "validation_batches")
-        zeros = ("seed", "workers", "validate_every", "pictures_every")
+        ones = ("batch", "accumulate", "log_every", "save_every", "keep", "validation_batches")
+        zeros = ("steps", "seed", "workers", "validate_every", "pictures_every")
         _at_least(1, "training", **{name: getattr(self, name) for name in ones})
         _at_least(0, "training", **{name: getattr(self, name) for name in zeros})
         if not 0 <= self.ema < 1:

@@ -11,7 +11,6 @@ import dataclasses
 import importlib.metadata
 import json
 import os
-import pickle
 import platform
 import secrets
 import sys
@@ -50,17 +49,22 @@ def path(baseline: str, recipe: Recipe, root: str | Path | None = None) -> Path:
     return files.home(root) / "runs" / f"{baseline}-{dataset}-{recipe.name}"
 
 
-def create(folder: Path, baseline: str, recipe: Recipe) -> Run:
-    """Start a run folder; one that holds the same run is opened, so that going on needs no other words."""
+def create(folder: Path, baseline: str, recipe: Recipe, **facts: Any) -> Run:
+    """Start a run folder, with more facts in run.json; one of the same run is opened, so that going on needs no other words.
+
+    One that was refused before anything was trained may be begun anew with another recipe.
+    """
     text = recipes.text(recipe)
     if (folder / "run.json").exists():
         held = open_run(folder)
-        if held.baseline != baseline or recipes.text(held.recipe) != text:
+        same = held.baseline == baseline and recipes.text(held.recipe) == text
+        if not same and any((folder / "checkpoints").rglob("step-*.pt")):
             raise UsageError(
                 f"{folder} holds another run, of {held.baseline} with {folder}/recipe.toml; choose another --out, "
                 f'or go on with that one: vbench-ctl train --resume "{folder}"'
             )
-        return held
+        if same:
+            return held
     about = {
         "format": FORMAT,
         "id": secrets.token_hex(4),
@@ -69,6 +73,7 @@ def create(folder: Path, baseline: str, recipe: Recipe) -> Run:
         "seed": {stage: training.seed for stage, training in recipe.training.items()},
         "data": {},
         "made": _made(),
+        **facts,
     }
     files.write_text(folder / "recipe.toml", text)
     files.write_json(folder / "run.json", about)
@@ -93,12 +98,14 @@ def open_run(folder: Path, sets: Sequence[str] = ()) -> Run:
 
 
 def go_on(folder: Path, recipe: Recipe) -> Run:
-    """Open a run that goes on with this recipe, and note what is different."""
+    """Open a run that goes on with this recipe, and note when and what is different; one that begins is not noted."""
     held = open_run(folder)
     changes: dict[str, Any] = {}
     for stage in recipe.data:
         before, after = recipes.flat(held.recipe, stage), recipes.flat(recipe, stage)
         changes |= {f"{stage} {key}".strip(): after[key] for key in after if after[key] != before[key]}
+    if not changes and not any(checkpoints(folder, stage) for stage in recipe.data):
+        return held
     about = {**held.about, "resumed": [*held.about.get("resumed", []), {**_made(), "changes": changes}]}
     files.write_text(folder / "recipe.toml", recipes.text(recipe))
     files.write_json(folder / "run.json", about)
@@ -136,6 +143,21 @@ def checkpoints(folder: Path, stage: str) -> dict[int, Path]:
     return {int(step): steps[step] for step in sorted(steps) if step.isdecimal()}
 
 
+def checkpoint(folder: Path, stage: str, step: int | None = None) -> tuple[int, Path]:
+    """Return step and place of a stage's newest checkpoint, or of that of a step."""
+    found = checkpoints(folder, stage)
+    of = f" of the stage {stage}" if stage else ""
+    if not found:
+        raise VbenchError(f'{folder}: no checkpoint{of} yet; run "vbench-ctl train --resume {folder}"')
+    if step is not None and step not in found:
+        raise VbenchError(
+            f"{folder}: the checkpoint{of} of step {step} is gone, there are {', '.join(map(str, found))}; a training that "
+            "goes on keeps the newest training.keep of them"
+        )
+    step = max(found) if step is None else step
+    return step, found[step]
+
+
 def save(folder: Path, stage: str, state: dict[str, Any], keep: int) -> Path:
     """Write a checkpoint in one step, then remove the oldest beyond `keep`."""
     import torch
@@ -159,7 +181,9 @@ def restore(path: Path) -> dict[str, Any]:
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken file can fail in any way
         reason = str(error).partition("\n")[0]
         raise VbenchError(
             f"{path}: cut short or not a checkpoint ({reason}); remove it, and the one before it is used"
@@ -184,18 +208,18 @@ def imported(
     facts: Any,
     source: Path,
 ) -> Run:
-    """Make a finished run of weights by stage that were trained elsewhere."""
-    if (folder / "run.json").exists():
-        raise UsageError(f"{folder} holds a run already; choose another --out")
-    stages = tuple(weights)
-    data = {stage: DataSettings(dataset="elsewhere") for stage in leaf.STAGES}
-    training = {stage: TrainingSettings(steps=1, track=()) for stage in leaf.STAGES}
-    run = create(folder, baseline, Recipe("imported", settings, data, training))
-    files.write_json(folder / "run.json", {**run.about, "imported": {"name": source.name, "stages": stages}})
-    for stage in stages:
-        state = {"step": 1, "system": weights[stage], "optimizers": {}, "ema": {}, "facts": dataclasses.asdict(facts)}
-        save(folder, stage, state, keep=1)
-    return run
+    """Make a finished run of weights by stage that were trained elsewhere; run.json comes last, so a killed one begins anew."""
+    with files.locked(folder):
+        if (folder / "run.json").exists():
+            raise UsageError(f"{folder} holds a run already; choose another --out")
+        files.sweep(folder)
+        for stage, tensors in weights.items():
+            state = {"step": 1, "system": tensors, "optimizers": {}, "ema": {}, "facts": dataclasses.asdict(facts)}
+            save(folder, stage, state, keep=1)
+        data = {stage: DataSettings(dataset="elsewhere") for stage in leaf.STAGES}
+        training = {stage: TrainingSettings(steps=1, track=()) for stage in leaf.STAGES}
+        recipe = Recipe("imported", settings, data, training)
+        return create(folder, baseline, recipe, imported={"name": source.name, "stages": tuple(weights)})
 
 
 # The log

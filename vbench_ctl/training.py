@@ -31,7 +31,8 @@ from vbench_ctl.processes import Processes, chosen_device, joined
 from vbench_ctl.recipes import DataSettings, Recipe, TrainingSettings
 from vbench_ctl.remote import Url
 from vbench_ctl.runs import Run
-from vbench_ctl.sources import Source, StoreSource, open_source
+from vbench_ctl.sources import JoinedSource, Source, StoreSource, open_source
+from vbench_ctl.variants import remedy
 from vbench_ctl.windows import Batch, Windows, loader
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -121,7 +122,8 @@ def train(
             run = runs.open_run(out)
         with _interrupts(processes.count) as interrupted:
             for each in stages:
-                _train_stage(run, leaf, each, processes, root, interrupted)
+                with _memory_explained(run.recipe.training[each], processes.device):
+                    _train_stage(run, leaf, each, processes, root, interrupted)
     return out
 
 
@@ -137,6 +139,13 @@ def _train_stage(
     rank, device = processes.rank, processes.device
     portion = _portion(settings, processes.count)
 
+    # Where the run stopped
+    state = runs.last(run.folder, stage)
+    first = state["step"] if state else 0
+    if state and first >= settings.steps:
+        processes.say(f"{run.title(stage)}: its {settings.steps} steps are done")
+        return
+
     # Data
     source = open_data(data, data.split, root)
     windows = _windows(source, data, settings.seed, processes.say)
@@ -150,8 +159,7 @@ def _train_stage(
     # System and optimisers, the same in all processes
     _be_deterministic(settings.deterministic, device)
     set_seed(settings.seed)
-    with _memory_explained(settings, device):
-        system = leaf.build(run.recipe.model, facts, stage, _earlier(run, leaf, stage)).to(device)
+    system = leaf.build(run.recipe.model, facts, stage, _earlier(run, leaf, stage)).to(device)
     optimizers = system.optimizers()
     base_rates = {name: [group["lr"] for group in each.param_groups] for name, each in optimizers.items()}
     average = Average(system, optimizers, settings.ema)
@@ -164,18 +172,16 @@ def _train_stage(
         raise UsageError(
             f"training.pictures_every = {settings.pictures_every}, but this baseline has none; set it to 0"
         )
-
-    # Where the run stopped
-    first = 0
-    if state := runs.last(run.folder, stage):
-        first = state["step"]
+    if state:
         _restore(run, stage, state, system, optimizers, average, scaler)
         del state
-    if first >= settings.steps:
-        processes.say(f"{run.title(stage)}: its {settings.steps} steps are done")
-        return
-    if first:
         processes.say(f"{run.title(stage)}: going on at step {first} of {settings.steps}")
+    if not settings.steps:  # a stage that needs no training: those after it get it as it was initialised
+        if processes.main:
+            runs.save(run.folder, stage, _state(0, system, optimizers, average, scaler, facts), settings.keep)
+        processes.wait()
+        processes.say(f"{run.title(stage)}: not trained, its steps are 0")
+        return
     if settings.compile:
         for network in system.children():
             network.compile()
@@ -190,7 +196,7 @@ def _train_stage(
 
     system.train()
     view = live.view(run.title(stage), settings.steps, first) if processes.main else contextlib.nullcontext()
-    with _memory_explained(settings, device), view as show:
+    with view as show:
         for step in range(first, settings.steps):
             # One step: forward, backward and an optimiser's step for each update of the system
             set_seed(_mixed(settings.seed, step, rank))
@@ -227,12 +233,13 @@ def _train_stage(
                     show(done, losses, _memory_gb(device))
 
             # Validation and samples, with the averaged weights
-            if settings.validate_every and done % settings.validate_every == 0 and trackers:
-                values = _validate(system, average, held_windows, portion, settings, device, done)
-                runs.log(run.folder, {"stage": stage, "step": done, "validation": values})
-                trackers.log({f"validation/{name}": value for name, value in values.items()}, done)
+            if settings.validate_every and done % settings.validate_every == 0:
+                values = _validate(system, average, held_windows, settings, processes, done)
+                if trackers:
+                    runs.log(run.folder, {"stage": stage, "step": done, "validation": values})
+                    trackers.log({f"validation/{name}": value for name, value in values.items()}, done)
             if settings.pictures_every and done % settings.pictures_every == 0 and trackers:
-                batch = _on(device, next(iter(loader(held_windows, portion, 0, 0, 1, 0))))
+                batch = _on(device, next(iter(loader(held_windows, _portion(settings, 1)))))
                 with _evaluation(system, average, settings, device, 0):
                     sheet = pictures.sheet(system.pictures(batch, done))
                 name = f"{stage}-step-{done:09d}.png" if stage else f"step-{done:09d}.png"
@@ -242,15 +249,7 @@ def _train_stage(
             # Checkpoint
             if save and processes.main:
                 _check_finite(system, run, stage, done)
-                state = {
-                    "step": done,
-                    "system": system.state_dict(),
-                    "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
-                    "ema": average.weights,
-                    "scaler": scaler.state_dict(),
-                    "facts": dataclasses.asdict(facts),
-                }
-                runs.save(run.folder, stage, state, settings.keep)
+                runs.save(run.folder, stage, _state(done, system, optimizers, average, scaler, facts), settings.keep)
             if save:
                 processes.wait()
             if stop and done < settings.steps:
@@ -388,19 +387,20 @@ def _validate(
     system: Any,
     average: Average,
     windows: Windows,
-    portion: int,
     settings: TrainingSettings,
-    device: torch.device,
+    processes: Processes,
     step: int,
 ) -> dict[str, float]:
-    """Return the means over the first batches of the validation windows."""
+    """Return the means over the first batches of the validation windows; each process takes whole batches in turn."""
     found: dict[str, list[float]] = {}
-    batches = iter(loader(windows, portion, 0, 0, 1, 0))
-    for number in range(settings.validation_batches):
-        with _evaluation(system, average, settings, device, number):
-            for name, value in system.evaluate(_on(device, next(batches)), step).items():
+    batches = loader(windows, _portion(settings, 1), 0, processes.rank, processes.count)
+    for number in range(processes.rank, settings.validation_batches, processes.count):
+        with _evaluation(system, average, settings, processes.device, number):
+            for name, value in system.evaluate(_on(processes.device, next(batches)), step).items():
                 found.setdefault(name, []).append(float(value))
-    return {name: math.fsum(values) / len(values) for name, values in found.items()}
+    gathered = processes.gather(found)
+    together = {name: [value for each in gathered for value in each.get(name, ())] for name in gathered[0]}
+    return {name: math.fsum(values) / len(values) for name, values in together.items()}
 
 
 # Ctrl-C, memory, numbers that are none
@@ -433,16 +433,28 @@ def _memory_explained(settings: TrainingSettings, device: torch.device) -> Itera
     """Turn running out of memory into a sentence."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        texts = ("out of memory", "can't allocate memory", "not enough memory")
-        if not isinstance(error, MemoryError) and not any(text in str(error) for text in texts):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
             raise
-        wanted = str(error).partition("\n")[0]
+        wanted = " ".join(str(error).split())[:300]
         raise VbenchError(
             f"a step with training.batch = {settings.batch} in {settings.accumulate} portions does not fit into the memory "
             f"of {_device_name(device)} ({wanted}); --set training.accumulate={2 * settings.accumulate} halves what is "
             "needed at once, and so do a smaller training.batch, a smaller data.length or training.precision=bf16"
         ) from error
+
+
+def _is_memory(error: Exception) -> bool:
+    """Tell whether memory did not suffice: PyTorch has several words for it."""
+    texts: tuple[str, ...] = (
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "ALLOC_FAILED",
+        "bad_alloc",
+    )
+    texts += ("insufficient shared memory", "killed by signal: Killed")  # of a process that reads clips
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in texts)
 
 
 def _device_name(device: torch.device) -> str:
@@ -519,46 +531,54 @@ def _diverged(what: str, run: Run, stage: str) -> VbenchError:
 
 
 def open_data(data: DataSettings, split: str, root: str | Path | None = None) -> Source:
-    """Open one split of what a recipe is about: the store of a dataset, or whatever lies at a path."""
-    name = data.dataset
-    if not name:
+    """Open what a recipe is about: splits and variants of a dataset's stores, or whatever lies at a path."""
+    if not data.dataset:
         raise UsageError("no dataset; name one with --data, or in the recipe as data.dataset")
+    chosen = [(variant, each) for variant in data.variant.split("+") for each in split.split("+")]
+    parts = [_opened(data.dataset, variant, each, root) for variant, each in chosen]
+    return parts[0] if len(parts) == 1 else JoinedSource(parts)
+
+
+def _opened(name: str, variant: str, split: str, root: str | Path | None) -> Source:
     stores = files.home(root) / "stores"
     prepared = {path.name for path in stores.glob("*") if path.is_dir()}
     if name in registry.names("datasets"):
         leaf = registry.load("datasets", name)
-        variant = data.variant or leaf.variant(leaf.Options())
-        return _open_store(_newest(stores / name, variant, f"prepare {name} --split {split}"), split, name)
+        variant = variant or leaf.variant(leaf.Options())
+        return _open_store(_newest(stores / name, variant, split), split)
     if name in prepared:
         variants = sorted({path.name.rpartition("@")[0] for path in (stores / name).glob("*@*")})
-        if not data.variant and len(variants) != 1:
+        if not variant and len(variants) != 1:
             raise UsageError(f"{name} has the variants {', '.join(variants)}; say which: --set data.variant=...")
-        return _open_store(_newest(stores / name, data.variant or variants[0], "prepare"), split, name)
+        return _open_store(_newest(stores / name, variant or variants[0], split), split)
     place = store.located(name)
     if store.is_store(place):
-        return _open_store(place, split, name)
+        return _open_store(place, split)
     if not (isinstance(place, Path) and place.exists()):
         raise unknown("dataset", name, {*registry.names("datasets"), *prepared})
     return open_source(name)
 
 
-def _newest(folder: Path, variant: str, command: str) -> Path:
+def _newest(folder: Path, variant: str, split: str) -> Path:
     """Return the store of a variant with the highest version."""
     found = {path.name.rpartition("@")[2]: path for path in folder.glob(f"{variant}@*")}
     versions = [version for version in found if version.isdecimal() and store.is_store(found[version])]
     if not versions:
         others = sorted({path.name for path in folder.glob("*@*")})
         hint = f" (there is {', '.join(others)}; see data.variant)" if others else ""
-        raise VbenchError(f'no store {folder.name} {variant} in {folder.parent}{hint}; run "vbench-ctl {command}"')
+        raise VbenchError(
+            f"no store {folder.name} {variant} in {folder.parent}{hint}; {remedy(folder.name, variant, split)}"
+        )
     return found[max(versions, key=int)]
 
 
-def _open_store(folder: Path | Url, split: str, name: str) -> StoreSource:
-    held = store.read_manifest(folder)["splits"]
+def _open_store(folder: Path | Url, split: str) -> StoreSource:
+    manifest = store.read_manifest(folder)
+    held = manifest["splits"]
     if split not in held:
         raise VbenchError(
-            f'{folder} has no split "{split}" ({", ".join(held)}); run "vbench-ctl prepare {name} --split {split}" or '
-            "change data.split or data.validation"
+            f'{folder} has no split "{split}" ({", ".join(held)}); '
+            f"{remedy(manifest['dataset'], manifest['variant'], split)} or change data.split or data.validation"
         )
     return StoreSource(store.Store(folder, split))
 
@@ -622,6 +642,8 @@ def data_facts(windows: Windows, source: Source) -> DataFacts:
 def _fingerprint(source: Source) -> str:
     if isinstance(source, StoreSource):
         return f"{source.name} {source.store.summary['content_sha256']}"
+    if isinstance(source, JoinedSource):
+        return " + ".join(map(_fingerprint, source.parts))
     return f"{source.name}, {len(source.ids)} clips"
 
 
@@ -651,6 +673,25 @@ def _earlier(run: Run, leaf: ModuleType, stage: str, finished: bool = True) -> d
     return found
 
 
+def _state(
+    step: int,
+    system: nn.Module,
+    optimizers: dict[str, torch.optim.Optimizer],
+    average: Average,
+    scaler: torch.amp.GradScaler,
+    facts: DataFacts,
+) -> dict[str, Any]:
+    """Return what a checkpoint holds."""
+    return {
+        "step": step,
+        "system": system.state_dict(),
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+        "ema": average.weights,
+        "scaler": scaler.state_dict(),
+        "facts": dataclasses.asdict(facts),
+    }
+
+
 def _restore(
     run: Run,
     stage: str,
@@ -678,6 +719,8 @@ def _fitting(run: Run, stage: str, state: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError, RuntimeError) as error:
+        if _is_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise VbenchError(
             f"{run.title(stage)}: the checkpoint of step {state['step']} does not fit the system of {run.folder}/recipe.toml "
@@ -694,16 +737,12 @@ class Loaded(NamedTuple):
     facts: DataFacts
 
 
-def load(run: Path, stage: str | None = None, device: str = "cpu", ema: bool = True) -> Loaded:
-    """Load the newest checkpoint of a run's last stage, or of another one, in evaluation mode."""
+def load(run: Path, stage: str | None = None, device: str = "cpu", ema: bool = True, step: int | None = None) -> Loaded:
+    """Load the newest checkpoint of a run's last stage, or of another stage or step, in evaluation mode."""
     opened = runs.open_run(run)
     leaf = recipes.trainable(opened.baseline)
     (stage,) = _chosen_stages(leaf, leaf.STAGES[-1] if stage is None else stage)
-    state = runs.last(run, stage)
-    if state is None:
-        raise VbenchError(
-            f'{run}: no checkpoint{f" of the stage {stage}" if stage else ""} yet; run "vbench-ctl train --resume {run}"'
-        )
+    state = runs.restore(runs.checkpoint(run, stage, step)[1])
     facts = DataFacts(**{**state["facts"], "tracks": dict(state["facts"]["tracks"])})
     system = leaf.build(opened.recipe.model, facts, stage, _earlier(opened, leaf, stage, finished=False))
     with _fitting(opened, stage, state):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from vbench_ctl.baselines.cinn.flow_stage import FlowStage
     from vbench_ctl.generation import Asked, Given
+    from vbench_ctl.play.player import Player, Start
     from vbench_ctl.training import DataFacts, System
 
 TITLE = "cINN"
@@ -67,7 +68,8 @@ def generate(system: "FlowStage", asked: Sequence["Asked"]) -> list[np.ndarray]:
 
 
 def _generated(system: "FlowStage", asked: "Asked") -> np.ndarray:
-    from vbench_ctl.baselines.cinn.play import continued, drawing
+    from vbench_ctl.baselines.cinn.play import continued
+    from vbench_ctl.generation import drawing
 
     if not len(asked.context):
         raise UsageError(f"{asked.name}: cinn continues a frame and none is given; use a protocol with context frames")
@@ -97,6 +99,13 @@ def show(system: "FlowStage", way: str, given: "Given") -> list[tuple[str, np.nd
         found = play.spread_rows(ways) if way == "endpoint" else play.numbered(ways)
         rows += [(f"{name}-{label}", frames) for label, frames in [*([("real", real)] if len(real) else []), *found]]
     return rows
+
+
+def drive(system: "FlowStage", start: "Start") -> "Player":
+    """Return what a person drives, from a frame on."""
+    from vbench_ctl.baselines.cinn import driving
+
+    return driving.player(system, start)
 
 
 def import_checkpoint(

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from vbench_ctl.baselines.cinn import frame_stage, losses, video_stage
 from vbench_ctl.baselines.cinn.flow import Flow
-from vbench_ctl.baselines.cinn.frames import normalised, pixels
 from vbench_ctl.baselines.cinn.settings import Settings
 from vbench_ctl.errors import VbenchError
+from vbench_ctl.frames import normalised, pixels
 from vbench_ctl.training import Batch, Update
 
 BETAS = (0.9, 0.99)

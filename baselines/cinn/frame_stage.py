@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from vbench_ctl.baselines.cinn import losses, perceptual
 from vbench_ctl.baselines.cinn.frame_networks import FrameDecoder, FrameEncoder
-from vbench_ctl.baselines.cinn.frames import normalised, pixels
 from vbench_ctl.baselines.cinn.networks import PatchDiscriminator
 from vbench_ctl.baselines.cinn.settings import Settings
+from vbench_ctl.frames import normalised, pixels
 from vbench_ctl.training import Batch, Update
 
 

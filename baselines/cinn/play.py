@@ -8,9 +8,10 @@ from torch import Tensor
 
 from vbench_ctl import resize
 from vbench_ctl.baselines.cinn.flow_stage import FlowStage
-from vbench_ctl.baselines.cinn.frames import normalised, pixels
 from vbench_ctl.baselines.cinn.networks import Decoder
 from vbench_ctl.errors import UsageError
+from vbench_ctl.frames import normalised, pixels
+from vbench_ctl.generation import drawing
 
 RESIZE = "pil_antialias"  # as data.size of a recipe
 
@@ -114,12 +115,6 @@ def spread_rows(clips: Sequence[np.ndarray]) -> list[Row]:
         (f"spread-to-{differs.max():.0f}", levels[..., None].repeat(3, -1)),
         ("last-frames", ends),
     ]
-
-
-def drawing(seed: Sequence[int]) -> torch.Generator:
-    """Return a generator that some whole numbers decide, on the processor: the same on every device."""
-    state = np.random.SeedSequence(list(seed)).generate_state(2).astype(np.uint64)
-    return torch.Generator().manual_seed(int(state[0]) << 31 ^ int(state[1]))
 
 
 def seen(system: FlowStage, frames: np.ndarray) -> Tensor:

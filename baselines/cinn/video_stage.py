@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vbench_ctl.baselines.cinn import losses, perceptual
-from vbench_ctl.baselines.cinn.frames import normalised, pixels
 from vbench_ctl.baselines.cinn.networks import Decoder, Encoder, PatchDiscriminator, TemporalDiscriminator
 from vbench_ctl.baselines.cinn.settings import Settings
+from vbench_ctl.frames import normalised, pixels
 from vbench_ctl.training import Batch, Update
 
 BETAS = (0.5, 0.9)

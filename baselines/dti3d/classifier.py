@@ -11,6 +11,7 @@ from vbench_ctl.baselines.dti3d import Settings
 from vbench_ctl.errors import UsageError
 from vbench_ctl.features import dti3d
 from vbench_ctl.features.i3d import InceptionI3D, Unit
+from vbench_ctl.frames import normalised
 from vbench_ctl.resize import resize
 from vbench_ctl.training import Batch, DataFacts, Update
 
@@ -48,7 +49,7 @@ class Classifier(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Return logits (B, classes) of uint8 clips (B, T, H, W, 3), which it looks at as DTFVD does."""
         side = self.settings.size
-        clips = resize(frames.permute(0, 4, 1, 2, 3).float() / 127.5 - 1, (side, side), "align_corners")
+        clips = resize(normalised(frames).transpose(1, 2), (side, side), "align_corners")
         return self.network(clips)
 
     def shares(self, batch: Batch) -> Tensor:

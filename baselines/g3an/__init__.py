@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from vbench_ctl.baselines.g3an.networks import Generator
     from vbench_ctl.baselines.g3an.system import System
     from vbench_ctl.generation import Asked, Given
+    from vbench_ctl.play.player import Player, Start
     from vbench_ctl.training import DataFacts
 
 TITLE = "G3AN"
 CONTROL = "none"
-CONTROLS = ("none", "actions")  # the latter by runs with [model] controls
+CONTROLS = ("none", "actions", "length")  # actions by runs with [model] controls
 STAGES = ("",)
 
 WAYS = {
@@ -35,20 +36,6 @@ WAYS = {
     "swap": "two clips, and each with the other's motion",
     "interpolate": "from one appearance to another, then from one motion to another, --appearances steps each",
 }
-
-__all__ = [
-    "CONTROL",
-    "CONTROLS",
-    "STAGES",
-    "TITLE",
-    "WAYS",
-    "Options",
-    "Settings",
-    "build",
-    "generate",
-    "import_checkpoint",
-    "show",
-]
 
 
 @dataclass(frozen=True)
@@ -122,6 +109,13 @@ def show(system: "System", way: str, given: "Given") -> list[tuple[str, np.ndarr
         return sampling.interpolate(system, first, second, count, frames, legacy)
     appearances, motions = ([(seed, at) for at in range(number)] for number in (count, options.motions))
     return sampling.grid(system, appearances, motions, frames, legacy)
+
+
+def drive(system: "System", start: "Start") -> "Player":
+    """Return what a person drives, from a frame on."""
+    from vbench_ctl.baselines.g3an import driving
+
+    return driving.player(system, start)
 
 
 def import_checkpoint(

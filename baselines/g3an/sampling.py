@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vbench_ctl.baselines.g3an.networks import Generator, frozen
 from vbench_ctl.baselines.g3an.settings import motion_steps
+from vbench_ctl.frames import pixels as pixels_of_frames
 
 if TYPE_CHECKING:
     from vbench_ctl.baselines.g3an.system import System
@@ -64,10 +65,9 @@ def made(generator: Generator, codes: Sequence[tuple[Tensor, Tensor]], told: Ten
         yield generator(appearance.to(device), motion.to(device), under)
 
 
-def pixels(video: Tensor, low: float = -1.0, high: float = 1.0) -> np.ndarray:
+def pixels(video: Tensor) -> np.ndarray:
     """Turn clips (B, 3, T, H, W) into uint8 (B, T, H, W, 3), to the nearest level."""
-    scaled = ((video.clamp(low, high) - low) * (255 / (high - low))).round_()
-    return scaled.to(torch.uint8).movedim(1, -1).cpu().numpy()
+    return pixels_of_frames(video.transpose(1, 2)).cpu().numpy()
 
 
 def legacy_pixels(video: Tensor, low: float, high: float) -> np.ndarray:

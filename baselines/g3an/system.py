@@ -11,6 +11,7 @@ from vbench_ctl.baselines.g3an import controls, sampling
 from vbench_ctl.baselines.g3an.networks import Generator, ImageDiscriminator, VideoDiscriminator
 from vbench_ctl.baselines.g3an.settings import FRAMES, SIDES, Settings
 from vbench_ctl.errors import UsageError
+from vbench_ctl.frames import normalised
 from vbench_ctl.training import Batch, DataFacts, Update
 
 BETAS = (0.5, 0.999)
@@ -37,7 +38,7 @@ class System(nn.Module):
 
     def updates(self, batch: Batch, step: int) -> Iterator[Update]:
         """Yield the updates of both discriminators and of the generator, with codes and frames drawn anew."""
-        real = normalised(batch["frames"])
+        real = normalised(batch["frames"]).transpose(1, 2)  # (B, 3, T, H, W)
         device, count = real.device, len(real)
         appearance = torch.randn(count, self.settings.appearance, device=device)
         motion = torch.randn(count, self.settings.motion, 1, device=device)
@@ -66,11 +67,6 @@ class System(nn.Module):
 
     def _encoded(self, batch: Batch) -> Tensor | None:
         return controls.encoded(batch, self.settings, self.told, batch["frames"].shape[1])
-
-
-def normalised(frames: Tensor) -> Tensor:
-    """Turn uint8 (B, T, H, W, 3) into (B, 3, T, H, W) in [-1, 1]."""
-    return frames.movedim(-1, 1).float().div(127.5).sub(1)
 
 
 def believed(logits: Tensor) -> Tensor:

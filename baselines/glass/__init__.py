@@ -12,6 +12,7 @@ import numpy as np
 
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.errors import UsageError
+from vbench_ctl.generation import CHUNK
 from vbench_ctl.registry import option
 from vbench_ctl.tracks import AGAIN
 
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from vbench_ctl.baselines.glass.play import Seen
     from vbench_ctl.baselines.glass.system import System
     from vbench_ctl.generation import Asked, Given, Made
+    from vbench_ctl.play.player import Player, Start
     from vbench_ctl.training import DataFacts
 
 TITLE = "GLASS"
 CONTROL = "inferred-actions"
-CONTROLS = ("inferred-actions", "actions")
+CONTROLS = ("inferred-actions", "actions", "swap")
 STAGES = ("",)
 WAYS = {
     "control": "play the actions of --control (columns action, dx, dy in pixels) from the first frames of --real",
@@ -34,26 +36,21 @@ WAYS = {
     "segment": "masks, foreground and background of the clips of --real",
 }
 
-__all__ = [
-    "CONTROL",
-    "CONTROLS",
-    "STAGES",
-    "TITLE",
-    "WAYS",
-    "Options",
-    "Settings",
-    "build",
-    "generate",
-    "import_checkpoint",
-    "show",
-]
-
 
 @dataclass(frozen=True)
 class Options:
     """How a trained model continues clips."""
 
     teacher_forced: bool = option(False, "make every frame from the real one before it, as the release evaluates")
+    train_mode: int = option(
+        0,
+        "make so many clips together by their own batch statistics, as the release evaluates: 1 of bair-hd, 2 of tennis, "
+        "4 of wsprites; 0: by those learnt in training",
+    )
+
+    def __post_init__(self) -> None:
+        if self.train_mode < 0 or (self.train_mode and CHUNK % self.train_mode):
+            raise UsageError(f"--train-mode {self.train_mode}: expected 0, 1, 2, 4 or {CHUNK} clips")
 
 
 def build(settings: Settings, data: "DataFacts", stage: str, earlier: dict[str, dict[str, "Tensor"]]) -> "System":
@@ -67,55 +64,116 @@ def build(settings: Settings, data: "DataFacts", stage: str, earlier: dict[str, 
 
 def generate(system: "System", asked: Sequence["Asked"]) -> list["Made"]:
     """Make clips again from their first frames and the actions inferred from them, each with what was inferred."""
-    return [_generated(system, each) for each in asked]
-
-
-def _generated(system: "System", asked: "Asked") -> "Made":
+    for each in asked:
+        _check(each)
+    options = asked[0].options or Options()
+    if options.train_mode and asked[0].real is not None:
+        groups = [asked[at : at + options.train_mode] for at in range(0, len(asked), options.train_mode)]
+        return [made for group in groups for made in _as_in_training(system, group, options)]
     # One at a time: what a clip becomes does not depend on which others are asked for.
-    import torch
+    return [_generated(system, each, options) for each in asked]
 
-    from vbench_ctl.baselines.glass.frames import normalised, pixels
-    from vbench_ctl.baselines.glass.play import remake, see
-    from vbench_ctl.generation import Made
 
-    if not len(asked.context) or (asked.real is None and "local_action" not in asked.controls):
+def _check(asked: "Asked") -> None:
+    told = asked.real is not None or asked.driving is not None or "local_action" in asked.controls
+    if not len(asked.context) or not told:
         raise UsageError(
             f"{asked.name}: GLASS needs a first frame, and either the real clip to infer actions from or true local "
             "actions; use a protocol with context frames and inferred-actions, or that of W-Sprites with actions"
         )
+
+
+def _generated(system: "System", asked: "Asked", options: Options) -> "Made":
+    from vbench_ctl.baselines.glass.play import remake
+
+    if asked.driving is not None:
+        return _swapped(system, asked)
     if asked.real is None:
-        return Made(_told(system, asked))
-    device = next(system.parameters()).device
-    frames = normalised(torch.from_numpy(np.ascontiguousarray(asked.real[None])).to(device))
-    forced = asked.options is not None and asked.options.teacher_forced
-    made, seen = remake(system, frames, given=frames.shape[1] - 1 if forced else len(asked.context))
-    start = len(asked.context) - 1
-    tracks = _inferred(seen, asked.size)
-    if made.shape[1] > 1:  # the second look is at the frames that were made alone, as the release has it
+        return _told(system, asked)
+    real = _real(system, [asked])
+    made, seen = remake(system, real, given=real.shape[1] - 1 if options.teacher_forced else len(asked.context))
+    return _whole(system, asked, made, _inferred(seen, asked.size), options.teacher_forced)
+
+
+def _as_in_training(system: "System", asked: Sequence["Asked"], options: Options) -> list["Made"]:
+    """Make clips together, by the seed of the first one."""
+    import torch
+
+    from vbench_ctl.baselines.glass.play import remake_as_in_training
+    from vbench_ctl.generation import drawing
+
+    real = _real(system, asked)
+    given = real.shape[1] - 1 if options.teacher_forced else len(asked[0].context)
+    with torch.random.fork_rng():
+        torch.manual_seed(drawing(asked[0].seed).initial_seed())
+        made, seen = remake_as_in_training(system, real, given)
+    return [
+        _whole(system, each, made[[at]], _inferred(seen, each.size, at), options.teacher_forced)
+        for at, each in enumerate(asked)
+    ]
+
+
+def _real(system: "System", asked: Sequence["Asked"]) -> "Tensor":
+    """Return the real clips (B, T, 3, H, W) in [-1, 1], on the system's device."""
+    import torch
+
+    from vbench_ctl.frames import normalised
+
+    clips = np.stack([each.real for each in asked if each.real is not None])
+    return normalised(torch.from_numpy(clips).to(next(system.parameters()).device))
+
+
+def _whole(
+    system: "System", asked: "Asked", made: "Tensor", tracks: dict[str, np.ndarray], truncate: bool = False
+) -> "Made":
+    """Cut the frames asked for out of those that were made (1, N, 3, H, W), in which actions are inferred once more."""
+    from vbench_ctl.baselines.glass.play import see
+    from vbench_ctl.frames import pixels
+    from vbench_ctl.generation import Made
+
+    if made.shape[1] > 1:  # this look is at the frames that were made alone, as the release has it
         tracks |= {AGAIN + name: track for name, track in _inferred(see(system, made), asked.size).items()}
-    return Made(pixels(made, truncate=forced)[0, start : start + asked.predict].cpu().numpy(), tracks)
+    start = 0 if asked.real is None else len(asked.context) - 1  # of frames 2..T, or of what comes after those given
+    return Made(pixels(made, truncate)[0, start : start + asked.predict].cpu().numpy(), tracks)
 
 
-def _inferred(seen: "Seen", size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Return what was seen in one clip as the tracks of a store have it: actions, pixels of that size, masks of 0 to 255."""
+def _inferred(seen: "Seen", size: tuple[int, int], at: int = 0) -> dict[str, np.ndarray]:
+    """Return what was seen in one of some clips as a store has it: actions, pixels of that size, masks of 0 to 255."""
     from torch.nn.functional import interpolate
 
     halves = np.array([size[1] / 2, size[0] / 2], np.float32)  # shifts are in halves of the width and the height
     masks = interpolate(seen.masks, size, mode="bilinear") if seen.masks.shape[2:] != size else seen.masks
     return {
-        "local_action": seen.controls.actions[0].cpu().numpy(),
-        "motion_fg": seen.controls.shifts[0].float().cpu().numpy() * halves,
-        "motion_bg": seen.controls.camera[0].float().cpu().numpy() * halves,
-        "masks": (255 * masks[0].float()).round().byte().cpu().numpy(),
+        "local_action": seen.controls.actions[at].cpu().numpy(),
+        "motion_fg": seen.controls.shifts[at].float().cpu().numpy() * halves,
+        "motion_bg": seen.controls.camera[at].float().cpu().numpy() * halves,
+        "masks": (255 * masks[at].float()).round().byte().cpu().numpy(),
     }
 
 
-def _told(system: "System", asked: "Asked") -> np.ndarray:
+def _swapped(system: "System", asked: "Asked") -> "Made":
+    """Continue the last given frame by what happens in another clip."""
+    import torch
+
+    from vbench_ctl.baselines.glass.play import transfer
+    from vbench_ctl.frames import normalised
+
+    assert asked.driving is not None
+    start, device = len(asked.context), next(system.parameters()).device
+    driving = asked.driving[start - 1 : start + asked.predict]
+    first, clip = (
+        normalised(torch.from_numpy(np.ascontiguousarray(frames)).to(device))
+        for frames in (asked.context[-1:], driving)
+    )
+    return _whole(system, asked, transfer(system, clip[None], first), {})
+
+
+def _told(system: "System", asked: "Asked") -> "Made":
     """Continue the last given frame under true actions, each as the code that it went with in training."""
     import torch
 
-    from vbench_ctl.baselines.glass.frames import normalised, pixels
     from vbench_ctl.baselines.glass.play import Controls, rollout
+    from vbench_ctl.frames import normalised
 
     if not system.settings.labels:
         raise UsageError(
@@ -125,10 +183,14 @@ def _told(system: "System", asked: "Asked") -> np.ndarray:
     device, start = next(system.parameters()).device, len(asked.context)
     steps = slice(start, start + asked.predict)
     halves = np.array([asked.size[1] / 2, asked.size[0] / 2])  # shifts are in halves of the width and the height
-    shifts = torch.tensor(asked.controls["motion_fg"][steps] / halves, dtype=torch.float32, device=device)[None]
+    shifts, camera = (
+        torch.tensor(asked.controls[name][steps] / halves, dtype=torch.float32, device=device)[None]
+        for name in ("motion_fg", "motion_bg")
+    )
     actions = system.codes_of(torch.tensor(asked.controls["local_action"][steps], device=device))[None]
     first = normalised(torch.from_numpy(np.ascontiguousarray(asked.context[-1:])).to(device))
-    return pixels(rollout(system, first, Controls(actions, shifts, torch.zeros_like(shifts))))[0].cpu().numpy()
+    told = {name: asked.controls[name][start:] for name in ("local_action", "motion_fg", "motion_bg")}
+    return _whole(system, asked, rollout(system, first, Controls(actions, shifts, camera)), told)
 
 
 def show(system: "System", way: str, given: "Given") -> list[tuple[str, np.ndarray]]:
@@ -136,6 +198,13 @@ def show(system: "System", way: str, given: "Given") -> list[tuple[str, np.ndarr
     from vbench_ctl.baselines.glass import ways
 
     return ways.WAYS[way](system, given)
+
+
+def drive(system: "System", start: "Start") -> "Player":
+    """Return what a person drives, from a frame on."""
+    from vbench_ctl.baselines.glass import driving
+
+    return driving.player(system, start)
 
 
 def import_checkpoint(

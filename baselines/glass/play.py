@@ -77,9 +77,29 @@ def remake(glass: Glass, frames: Tensor, given: int = 1, temperature: float = 0.
 
     The first `given` foregrounds are each made of the real frame before, the others of the one made before.
     """
+    return _remade(glass, frames, given, temperature)
+
+
+@torch.no_grad()
+def remake_as_in_training(glass: Glass, frames: Tensor, given: int, temperature: float = 0.4) -> tuple[Tensor, Seen]:
+    """Do the same with the clips' own statistics in place of the learnt ones, as the release evaluates; nothing is learnt."""
+    training, before = glass.training, [buffer.clone() for buffer in glass.buffers()]
+    glass.train()
+    try:
+        return _remade(glass, frames, given, temperature)
+    finally:
+        glass.train(training)
+        for buffer, value in zip(glass.buffers(), before, strict=True):
+            buffer.copy_(value)
+
+
+def _remade(glass: Glass, frames: Tensor, given: int, temperature: float) -> tuple[Tensor, Seen]:
     layers = glass.layers(frames)
     made = glass.rendering(layers, given, temperature)
-    return generated(layers.backgrounds[:, 0], layers.background_shifts, made), _seen(layers, made.choice)
+    background = layers.backgrounds[:, 0]
+    if glass.training:  # the release inpaints the first frames once more, and alone they have other statistics
+        background = glass.inpainting(frames[:, 0], layers.masks[:, 0])
+    return generated(background, layers.background_shifts, made), _seen(layers, made.choice)
 
 
 def reconstruct(glass: Glass, frames: Tensor, given: int = 1, temperature: float = 0.4) -> Tensor:

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vbench_ctl.baselines.glass import losses, perceptual
-from vbench_ctl.baselines.glass.frames import normalised, pixels
 from vbench_ctl.baselines.glass.model import Glass, generated
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.errors import UsageError
+from vbench_ctl.frames import normalised, pixels
 from vbench_ctl.training import Batch, Update
 
 # Non-finite gradients: Araachie/glass:training/trainer.py.

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from vbench_ctl.baselines.glass import play
-from vbench_ctl.baselines.glass.frames import normalised, pixels
 from vbench_ctl.baselines.glass.system import System
 from vbench_ctl.errors import UsageError
+from vbench_ctl.frames import normalised, pixels
 from vbench_ctl.generation import Given
 
 Named = list[tuple[str, np.ndarray]]  # clips, uint8 (T, H, W, 3)

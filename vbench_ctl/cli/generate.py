@@ -1,14 +1,20 @@
 """vbench-ctl generate"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from vbench_ctl import execute, registry
 from vbench_ctl.cli import _shared
+
+# Options that hold for a way only, and for a protocol only.
+OF_WAYS = ("split", "clips", "length", "control", "control_from")
+OF_PROTOCOLS = ("root", "executor", "workers")
 
 
 class Models(_shared.Group):
@@ -56,7 +62,6 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
     @_shared.protocol()
     @click.option("--out", type=_shared.FOLDER, required=True, help="The outputs folder.")
     @click.option("--real", type=_shared.FOLDER, help="The real clips.  [default: the protocol's own store]")
-    @click.option("--split", help="Which split of --real, if that is a store with several.")
     @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of what is random.")
     @_shared.root()
     @_shared.device()
@@ -68,7 +73,6 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
         protocol_id: str | None,
         out: Path,
         real: Path | None,
-        split: str | None,
         seed: int,
         root: Path | None,
         device: str,
@@ -76,6 +80,7 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
         dry_run: bool,
         as_json: bool,
         way: str | None = None,
+        split: str | None = None,
         clips: int = 4,
         length: int = 16,
         control: Path | None = None,
@@ -86,6 +91,7 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
 
         if bool(protocol_id) == bool(way):
             raise click.UsageError("say which --protocol to generate" + (", or which --way to show" if leaf else ""))
+        _refuse(*(("--way", OF_PROTOCOLS) if way else ("--protocol", OF_WAYS)))
         model = generation.model(word, device, **options)
         if way:
             if dry_run:
@@ -97,13 +103,16 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
             columns = generation.read_control(control) if control else {}
             given = generation.Given(shown, driving, columns, length, seed, model.options)
             paths = generation.show(model, way, given, out)
+            if as_json:
+                _shared.print_json({"out": str(out), "files": [path.name for path in paths]})
+                return
             click.echo(f"{len(paths)} clips and sheet.png in {out}")
             return
         assert protocol_id
         protocol = protocols.load(protocol_id)
         truth = pairing.open_real(real, protocol) if real else pairing.find_real(protocol, root)
         if dry_run:
-            click.echo(f"{generation.count(protocol, truth)} clips of {protocol.length} frames in {out}")
+            click.echo(f"{generation.count(model, protocol, truth)} clips of {protocol.length} frames in {out}")
             return
         manifest = generation.generate(model, protocol, truth, out, seed, workers)
         if as_json:
@@ -116,6 +125,14 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
     return run
 
 
+def _refuse(chosen: str, others: Sequence[str]) -> None:
+    """Refuse options that mean nothing beside the one that was chosen."""
+    context = click.get_current_context()
+    for param in context.command.params:
+        if param.name in others and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{param.opts[0]} and {chosen} exclude each other; leave one of them out")
+
+
 def _own(leaf: ModuleType) -> list[click.Parameter]:
     """Return the options that a run of this baseline has besides."""
     from vbench_ctl import generation
@@ -125,6 +142,7 @@ def _own(leaf: ModuleType) -> list[click.Parameter]:
         about = "; ".join(f"{name}: {text}" for name, text in ways.items())
         own += [
             click.Option(["--way"], type=click.Choice([*ways]), help=f"Instead of a protocol. {about}."),
+            click.Option(["--split"], help="Which split of --real a way takes, if that is a store with several."),
             click.Option(["--clips"], type=click.IntRange(min=1), default=4, help="How many of --real a way takes."),
             click.Option(["--length"], type=click.IntRange(min=1), default=16, help="Frames that a way makes."),
             click.Option(["--control"], type=_shared.FOLDER, help="CSV file with a row of numbers per step."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vbench_ctl import registry
+from vbench_ctl import files, registry
 from vbench_ctl.cli import _shared
 
 if TYPE_CHECKING:  # --help must not import torch
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # --help must not import torch
     help="DATA-RECIPE.toml or RECIPE.toml of the baseline (paper: also DATA.toml), or the path of a .toml file.",
 )
 @click.option("--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a value of the recipe.")
-@click.option("--steps", type=click.IntRange(min=1), help="The same as --set training.steps=N.")
+@click.option("--steps", type=click.IntRange(min=0), help="The same as --set training.steps=N.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same as --set training.seed=N.")
 @click.option("--stage", help="Only this stage of a system that is trained in several.")
 @click.option("--out", type=_shared.FOLDER, help="The run folder.  [default: runs/BASELINE-DATA-RECIPE in --root]")
@@ -85,7 +85,8 @@ def command(
     if num_gpus > 1:
         training.plan(baseline, chosen, out, stage, root, num_gpus)  # a mistake is said once, not by each process
         if not resume:
-            runs.create(out, baseline, chosen)
+            with files.locked(out):
+                runs.create(out, baseline, chosen)
         words = [f"--set={change}" for change in changes if resume]
         words += [f"--stage={stage}"] * bool(stage) + [f"--root={root}"] * bool(root) + ["--json"] * as_json
         processes.launch(out, words, num_gpus, device)

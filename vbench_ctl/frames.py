@@ -1,4 +1,4 @@
-"""Frames as GLASS sees them, and back."""
+"""Frames as most networks see them, colours first and in [-1, 1], and back."""
 
 import torch
 from torch import Tensor
@@ -10,6 +10,6 @@ def normalised(frames: Tensor) -> Tensor:
 
 
 def pixels(frames: Tensor, truncate: bool = False) -> Tensor:
-    """Turn frames (..., 3, H, W) in [-1, 1] into uint8 (..., H, W, 3), rounded, or cut off as the release does."""
-    values = (frames.float().movedim(-3, -1) + 1) / 2 * 255
+    """Turn frames (..., 3, H, W) in [-1, 1] into uint8 (..., H, W, 3), rounded, or cut off as some releases do."""
+    values = (frames.float().movedim(-3, -1) + 1) * 127.5
     return (values if truncate else values.round()).clamp(0, 255).to(torch.uint8)
