@@ -9,12 +9,14 @@ VENV = $(PYTHON) -m venv .venv || { rm -rf .venv; \
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 
-.PHONY: help quickstart test slow lint bench clean
+.PHONY: help quickstart test browser slow soak fuzz lint bench clean
 
 help:
 	@echo "make quickstart   see the whole tool work in a few minutes"
 	@echo "make test         all tests, with all extras"
 	@echo "make slow         the tests that take minutes each"
+	@echo "make soak         kill every stage 240 times in all, and look whether it ends the same"
+	@echo "make fuzz         search for files that break a reader"
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        measure speed beside other ways of doing the same"
 
@@ -22,11 +24,23 @@ help:
 quickstart: $(if $(wildcard $(STAMP)-all),$(STAMP)-all,$(STAMP)-core)
 	$(BIN)/vbench-ctl quickstart
 
-test: $(STAMP)-all
+test: $(STAMP)-all browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+# The pages are tested in Debian's chromium; without it those tests are skipped.
+browser:
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+		|| echo "no chromium: the tests in a browser will be skipped"
 
 slow: $(STAMP)-all
 	$(BIN)/python -m pytest -m slow
+
+soak: $(STAMP)-all
+	VBENCH_KILLS=240 $(BIN)/python -m pytest -s tests/test_kills.py
+
+fuzz: $(STAMP)-all
+	$(BIN)/python -m pip install --quiet atheris
+	$(BIN)/python tests/fuzz.py
 
 lint: $(STAMP)-all
 	$(BIN)/ruff check .
@@ -47,6 +61,8 @@ bench: $(STAMP)-all
 	$(BIN)/python benchmarks/g3an.py
 	$(BIN)/python benchmarks/ccvs.py
 	$(BIN)/python benchmarks/cinn.py
+	$(BIN)/python benchmarks/play.py
+	$(BIN)/python benchmarks/glass.py
 
 $(STAMP)-core:
 	$(VENV)

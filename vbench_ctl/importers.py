@@ -316,7 +316,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise VbenchError(f"{path}: is cut short or no HDF5 file ({error}); copy or fetch it again") from error
 
 
@@ -334,7 +334,7 @@ def _rows(data: h5py.Dataset, start: int, stop: int) -> np.ndarray:
         raise VbenchError(f"{place}: a clip of {stop - start} entries would take more than {_MOST_BYTES >> 30} GiB")
     try:
         return data[start:stop]
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise VbenchError(f"{place}: {start} to {stop} cannot be read ({error}); copy or fetch it again") from error
 
 

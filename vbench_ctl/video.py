@@ -7,8 +7,6 @@ follow the file's own tags; a file without tags is BT.601 with limited range, as
 import re
 import struct
 import unicodedata
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -249,9 +247,10 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             if _cut_short(path, container.format.name):
                 raise VbenchError(f"{path}: is cut short, the end of the file is missing; copy or fetch it again")
             yield container, _video_stream(path, container)
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, UnicodeDecodeError) as error:  # the latter of the container's texts
+        reason = getattr(error, "strerror", None) or error
         raise VbenchError(
-            f"{path}: cannot be read as a video ({error.strerror}); it is damaged or something else, fetch it again"
+            f"{path}: cannot be read as a video ({reason}); it is damaged or something else, fetch it again"
         ) from error
 
 
@@ -523,7 +522,7 @@ def _only_array(path: Path) -> Any:
             return hdf5_item(file, _only_name(path, names))
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as npz:
             return npz[_only_name(path, npz.files)]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except files.DAMAGED as error:
         raise VbenchError(f"{path}: is not a whole {suffix} file of numbers ({error}); save it again") from error
 
 

@@ -1,0 +1,266 @@
+"""Every reader of files that others may have written, with well-formed examples of what it reads: food for fuzzing."""
+
+import functools
+import gzip
+import io
+import json
+import pickle
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import tiny
+import torch
+
+from vbench_ctl import (
+    archives,
+    files,
+    generation,
+    importers,
+    leaderboard,
+    pickles,
+    protocols,
+    recipes,
+    rows,
+    runs,
+    scoring,
+    sources,
+    store,
+    tfrecord,
+    tracks,
+    video,
+    weights,
+)
+from vbench_ctl.errors import UsageError
+from vbench_ctl.statistics import moments
+
+FRAMES = np.arange(3 * 6 * 8 * 3, dtype=np.uint8).reshape(3, 6, 8, 3)
+
+
+class Parser(NamedTuple):
+    """A reader, how the file that it reads is called, and examples of such a file."""
+
+    name: str
+    file: str
+    read: Callable[[Path], Any]
+    examples: Callable[[Path], Sequence[bytes]]  # given an empty folder to make them in
+
+
+def _numpy(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _array() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, FRAMES[None])
+    return buffer.getvalue()
+
+
+def _saved(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _clip(folder: Path, name: str, frames: np.ndarray = FRAMES) -> bytes:
+    video.write(folder / name, frames)
+    return (folder / name).read_bytes()
+
+
+def _hdf5(folder: Path) -> bytes:
+    with h5py.File(folder / "made.h5", "w") as file:
+        file["videos"] = FRAMES[None]
+    return (folder / "made.h5").read_bytes()
+
+
+def _tfrecord() -> bytes:
+    entry = b"\x0a\x01a\x12\x05\x0a\x03\x0a\x01x"  # feature "a" with the bytes "x"
+    message = b"\x0a" + bytes([len(entry) + 2]) + b"\x0a" + bytes([len(entry)]) + entry
+    header = struct.pack("<Q", len(message))
+    crcs = [struct.pack("<I", tfrecord.masked_crc32c(part)) for part in (header, message)]
+    return header + crcs[0] + message + crcs[1]
+
+
+def _examples(path: Path) -> None:
+    with open(path, "rb") as file:
+        for message in tfrecord.records(file):
+            if isinstance(message, bytes):
+                example = tfrecord.Example(message)
+                for name in list(example._features):
+                    example.floats(name)
+                    example.bytes(name)
+
+
+def _message(path: Path) -> None:
+    example = tfrecord.Example(path.read_bytes())
+    for name in list(example._features):
+        example.floats(name)
+        example.bytes(name)
+
+
+def _tar(*names: str, compress: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz" if compress else "w") as tar:
+        for name in names:
+            entry = tarfile.TarInfo(name)
+            entry.size = 3
+            tar.addfile(entry, io.BytesIO(b"abc"))
+    return buffer.getvalue()
+
+
+def _zip(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, b"abc")
+    return buffer.getvalue()
+
+
+def _members(path: Path) -> None:
+    for member in archives.members(path, path.parent / "home"):
+        with member.open() as file:
+            file.read(1 << 20)
+
+
+def _outputs(path: Path) -> None:
+    _clip(path.parent, "a.mkv")
+    found = sources.open_source(path.parent)
+    found.lossy()
+    for clip_id in found.ids:
+        found.frames(clip_id)
+
+
+def _protocol(path: Path) -> None:
+    for protocol in protocols.parse(_text(path)).values():
+        protocols.card(protocol)
+        protocols.summary_rows()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError("not UTF-8") from error  # whoever calls such a reader has the text already
+
+
+def _rows(path: Path) -> None:
+    found = leaderboard.tables(rows.load(path))
+    leaderboard.as_csv(found)
+    leaderboard.markdown(found)
+
+
+def _row() -> rows.Row:
+    return rows.Row("psnr", 20.0, 19.0, 21.0, "higher", 3, "tiny-c2-p4@1", "psnr|default|-|4f|3x1|-|v1", "mine")
+
+
+def _row_file(folder: Path) -> bytes:
+    rows.save(folder / "rows.json", [_row()])
+    return (folder / "rows.json").read_bytes()
+
+
+def _evil_pickle() -> bytes:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (open, ("executed", "w"))
+
+    return pickle.dumps({"actions": [1, 2, Evil()]})
+
+
+def _script(folder: Path) -> bytes:
+    torch.jit.script(torch.nn.Linear(2, 1)).save(str(folder / "w.zip"))
+    return (folder / "w.zip").read_bytes()
+
+
+def _shard(folder: Path) -> bytes:
+    with store.new_shard(folder / "made-00000.h5") as writer:
+        writer.add(tiny.clip("test", 0, 3))
+    return (folder / "made-00000.h5").read_bytes()
+
+
+def _read_shard(path: Path) -> None:
+    shard = store._Shard(path)
+    if len(shard.ids):
+        shard.read("frames", range(3))
+
+
+CHECKPOINT = {"step": 1, "system": {"w": torch.zeros(2)}, "optimizers": {}, "ema": {}, "facts": {}}
+RECIPE = b'[data]\ndataset = "wsprites"\nlength = 4\n[model]\ncodes = 2\n[training]\nsteps = 3\nbatch = 2\n'
+
+
+@functools.cache
+def known() -> dict[str, Parser]:
+    """Return all parsers by name."""
+    found = [
+        Parser("tfrecord", "a.tfrecords", _examples, lambda folder: [_tfrecord() * 2]),
+        Parser("protobuf", "a.bin", _message, lambda folder: [_tfrecord()[12:-4]]),
+        Parser("outputs manifest", "manifest.json", _outputs, lambda folder: [json.dumps(OUTPUTS).encode()]),
+        Parser("protocols", "p.toml", _protocol, lambda folder: [tiny.PROTOCOL.encode()]),
+        Parser("rows", "rows.json", _rows, lambda folder: [_row_file(folder)]),
+        Parser("control csv", "c.csv", generation.read_control, lambda folder: [b"dx,dy\n1,2\n3,-4.5\n"]),
+        Parser("recipe", "r.toml", _recipe, lambda folder: [RECIPE]),
+        Parser("pickle", "a.pkl", pickles.load, lambda folder: [_evil_pickle(), pickle.dumps({"a": np.arange(3)}, 2)]),
+        Parser("matroska", "a.mkv", _video, lambda folder: [_clip(folder, "a.mkv")]),
+        Parser("mp4", "a.mp4", _video, lambda folder: [_clip(folder, "a.mp4", FRAMES.repeat(4, 1).repeat(4, 2))]),
+        Parser("avi", "a.avi", _video, lambda folder: [_clip(folder, "a.avi")]),
+        Parser("png", "a.png", lambda path: video.image(path, path), lambda folder: [_png(folder)]),
+        Parser("tracks", "a.npz", _tracks, lambda folder: [_numpy(actions=np.zeros((3, 2)))]),
+        Parser("npz clips", "a.npz", _clips, lambda folder: [_numpy(clips=FRAMES[None])]),
+        Parser("npy clips", "a.npy", _clips, lambda folder: [_array()]),
+        Parser("hdf5 clips", "a.h5", _clips, lambda folder: [_hdf5(folder)]),
+        Parser("store shard", "test-00000.h5", _read_shard, lambda folder: [_shard(folder)]),
+        Parser("import hdf5", "a.hdf5", importers.detect, lambda folder: [_hdf5(folder)]),
+        Parser("statistics", "a.npz", moments.load, lambda folder: [_numpy(mu=np.zeros(2), sigma=np.eye(2))]),
+        Parser("checkpoint", "step-1.pt", runs.restore, lambda folder: [_saved(CHECKPOINT)]),
+        Parser("weights pt", "w.pt", weights.read, lambda folder: [_saved({"w": torch.zeros(2)}), _evil_pickle()]),
+        Parser("weights npz", "w.npz", weights.read, lambda folder: [_numpy(w=np.zeros(2))]),
+        Parser("weights safetensors", "w.safetensors", weights.read, lambda folder: [SAFETENSORS]),
+        Parser("torchscript", "w.zip", pickles.load_torchscript, lambda folder: [_script(folder)]),
+        Parser("signature", "s.txt", lambda path: scoring.token_like(_text(path)), lambda folder: [SIGNATURE]),
+        Parser("tar", "a.tar", _members, lambda folder: [_tar("a/b"), _tar(*EVIL)]),
+        Parser("tar.gz", "a.tar.gz", _members, lambda folder: [_tar("a/b", compress=True), gzip.compress(b"abc")]),
+        Parser("zip", "a.zip", _members, lambda folder: [_zip("a/b"), _zip(*EVIL)]),
+        Parser("json", "a.json", files.read_json, lambda folder: [b'{"a": [1, 2.5, null, "x"]}']),
+    ]
+    return {parser.name: parser for parser in found}
+
+
+EVIL = ("a/b", "../outside", "/absolute")
+OUTPUTS = {"format": "vbench-outputs 1", "model": "m", "protocol": "p@1", "seed": 0, "clips": [{"file": "a.mkv"}]}
+SIGNATURE = b"psnr|default|-|15f|256x1|rgb,peak255|v1"
+SAFETENSORS = (lambda header: struct.pack("<Q", len(header)) + header + bytes(8))(
+    b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+)
+
+
+def _recipe(path: Path) -> None:
+    recipes.read(path, recipes.trainable("glass"))
+
+
+def _video(path: Path) -> None:
+    video.probe(path)
+    video.read(path, max_bytes=1 << 26)
+
+
+def _png(folder: Path) -> bytes:
+    import PIL.Image
+
+    PIL.Image.fromarray(FRAMES[0]).save(folder / "a.png")
+    return (folder / "a.png").read_bytes()
+
+
+def _tracks(path: Path) -> None:
+    for track in tracks.read(path, ("actions",)).values():
+        tracks.of_frames(track, range(3), 3)
+
+
+def _clips(path: Path) -> None:
+    found = sources.open_source(path)
+    for clip_id in list(found.ids)[:3]:
+        found.frames(clip_id)
