@@ -56,10 +56,16 @@ def refined(self: Subpixel, decoded: Tensor, contexts: Tensor, motion: Motion) -
 
 
 def matched(self: Matching, decoded: Tensor, contexts: Tensor, coarser: Motion | None) -> Motion:
-    return MATCHED(self, fusion.repeated(decoded, contexts), contexts, coarser)
-
-
-MATCHED = Matching.forward
+    if coarser is None:
+        motion = Motion(*torch.zeros(len(contexts), 3, *contexts.shape[2:]).split([2, 1], 1))
+    else:
+        motion = Motion(self.upsample_flow(coarser.flow), self.upsample_occ(coarser.occlusion))
+        contexts = layers.warped(contexts, self.scale * motion.flow)
+    mine = self.proj(fusion.repeated(decoded, contexts))
+    costs = F.leaky_relu(shifted(mine, self.proj(contexts), self.stride), layers.SLOPE)
+    if self.stride > 1:
+        costs = self.upsample_corr(costs)
+    return self.corrected(self.convs(costs), motion)
 
 
 def fused(self: Fusion, decoded: Tensor, contexts: Tensor, coarser: Motion | None) -> tuple[Tensor, Motion]:
@@ -76,7 +82,6 @@ def fused(self: Fusion, decoded: Tensor, contexts: Tensor, coarser: Motion | Non
 @contextmanager
 def plainly() -> Iterator[None]:
     with (
-        patch.object(fusion, "correlation", shifted),
         patch.object(Heads, "corrected", corrected),
         patch.object(Subpixel, "forward", refined),
         patch.object(Matching, "forward", matched),
@@ -107,6 +112,10 @@ def compared(label: str, ours: Callable[[], Tensor], plain: Callable[[], Tensor]
     return fast, slow
 
 
+def strided(a: Tensor, b: Tensor, stride: int) -> Tensor:
+    return layers.correlation(a[..., ::stride, ::stride], b[..., ::stride, ::stride])
+
+
 @torch.no_grad()
 def correlations() -> None:
     """Compare the correlations of all levels."""
@@ -115,7 +124,7 @@ def correlations() -> None:
         stride = 1 if level <= 2 else 2
         a, b = torch.randn(2, 1, max(fusion.PROJECTED, features // 4), side, side)
         label = f"correlation {a.shape[1]}x{side}x{side}, stride {stride}"
-        spent = compared(label, partial(layers.correlation, a, b, stride), partial(shifted, a, b, stride))
+        spent = compared(label, partial(strided, a, b, stride), partial(shifted, a, b, stride))
         total = [sum(pair) for pair in zip(total, spent, strict=True)]
     print(f"all correlations of a frame: {total[1] / total[0]:.1f} x\n")
 

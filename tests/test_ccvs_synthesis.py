@@ -239,6 +239,7 @@ def test_ways_to_continue(trained_once):
         {"vid_len": 6, "step_by_step": True},
         {"window": 2, "greedy": True, "greedy_state": True},
         {"memory": 3, "keep_first": 1, "temperature": 0.5, "end_context": "ending"},
+        {"beams": 3, "greedy": True, "keep_state": "no"},
     ):
         (made,) = ccvs.generate(system, [asked(**options)])
         assert made.shape == plain.shape, options
@@ -254,9 +255,13 @@ def test_ways_to_continue(trained_once):
         ("none", {}, {"x_cond_len": 48}, "up to 32 for the 2 frames"),
         ("none", {}, {"vid_len": 5}, "clips of 6 frames"),
         ("none", {}, {"window": 9}, "this transformer sees 4"),
+        ("none", {}, {"beams": 13}, "at most the 12 symbols"),
+        ("none", {}, {"beams": 0}, "0 beams, expected at least 1"),
         ("none", {}, {"square_path": True, "keep_state": "no"}, None),
         ("none", {"given": 0}, {}, "model.unconditional"),
         ("none", {"ending": 1}, {}, "trained without one"),
+        ("none", {"ending": 2}, {}, "gives 2 last frames, and CCVS is told one at most"),
+        ("ending", {"ending": 2, "given": 1}, {}, "gives 2 last frames, and CCVS is told one at most"),
         ("ending", {"ending": 1}, {"vid_len": 5}, "the last frame is number 5, and the transformer knows 4"),
         ("state", {"without": "state"}, {"keep_state": "yes"}, "gives no state"),
         ("state", {}, {"vid_len": 8}, "there for 6 frames, and 8 are needed"),
@@ -314,6 +319,8 @@ def test_out_of_memory_says_what_to_lower():
         ({"video_share": 0.0}, "video_share"),
         ({"clip_frames": 1}, "clip_frames"),
         ({"codes": 0}, "codes is 0"),
+        ({"flow_widths": ()}, "model.flow_widths 1"),
+        ({"codebook_decay": 1.0}, "codebook_decay is 1.0"),
     ],
 )
 def test_settings_that_cannot_be(changes, message):

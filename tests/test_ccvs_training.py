@@ -256,6 +256,16 @@ def test_a_step(golden, listed):  # noqa: F811
     assert seen == ["autoencoder", "discriminators", "discriminators"] * 2
 
 
+def test_without_their_weight_there_are_no_discriminators():
+    settings = replace(TRAINED, weight_adversarial=0.0, weight_perceptual=0.0, flow_widths=(6, 5), without_context=True)
+    system = autoencoder.System(settings, 16, 16)
+    assert {layer[0].weight.shape[0] for layer in system.decoder.inter_blocks[0].subpixel.convs} == {6, 5}
+    updates = list(system.updates({"frames": torch.zeros(2, 8, 16, 16, 3, dtype=torch.uint8)}, 0))
+    assert [update.optimizer for update in updates] == ["autoencoder"] * 2
+    assert all(update.loss.isfinite() for update in updates)
+    assert not any("adversarial" in name for update in updates for name in update.logs)
+
+
 # Control
 
 

@@ -103,7 +103,7 @@ def generations(file: Golden) -> list[str]:
 
 
 @pytest.mark.parametrize("cached", [True, False])
-@pytest.mark.parametrize("name", [name for name in CASES if name != "beam"])
+@pytest.mark.parametrize("name", CASES)
 def test_generation(golden, name, cached):  # noqa: F811
     file = golden(f"transformer_{name}")
     model, about = built(file), file.config
@@ -122,11 +122,30 @@ def test_generation(golden, name, cached):  # noqa: F811
         top_k = about["top_k_state"] or 0
         greedy = each == "states_greedy" or not about["options"].get("x_sample_state")
         choice = Choice(top_k, about["temperature_state"], greedy)
-        made = complete(model, tokens, wanted.shape[1], Choices(frames, choice), rows.__next__, cached=cached)
+        choices = Choices(frames, choice, about["options"].get("x_beam_size") or 1, swapped=True)
+        made = complete(model, tokens, wanted.shape[1], choices, rows.__next__, cached=cached)
         assert torch.equal(made.frames, wanted.long()), each
         if states is not None:
             assert torch.equal(made.states, file[f"out/gen_{each}/state_code"].long()), each
         assert next(rows, None) is None  # as many draws as the release makes
+
+
+def test_beams_find_what_is_likelier_than_the_likeliest_first_token(golden):  # noqa: F811
+    model = built(golden("transformer_beam"))
+    first = Tokens(torch.tensor([[3, 1, 4, 1, 5, 9], [2, 6, 5, 3, 5, 8]]))
+
+    def likelihood(beams: int, greedy: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        draws = torch.Generator().manual_seed(0)
+        choices = Choices(Choice(0, greedy=greedy), beams=beams)
+        made = complete(model, first, 12, choices, lambda: torch.rand(2, generator=draws)).frames
+        chances = model(Tokens(made[:, :-1])).log_softmax(-1)[:, 5:]
+        return chances.gather(2, made[:, 6:, None]).sum((1, 2)), made
+
+    (one, _), (all_of_them, best) = likelihood(1), likelihood(13)
+    assert (all_of_them >= one - 1e-5).all() and (all_of_them > one + 1e-3).any()
+    again = complete(model, first, 12, Choices(Choice(0, greedy=True), beams=13), lambda: one, cached=False)
+    assert torch.equal(again.frames, best)
+    assert (likelihood(13, greedy=False)[0] > likelihood(1, greedy=False)[0]).all()
 
 
 def test_layout_of_state_and_frame_tokens_by_hand():

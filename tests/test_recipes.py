@@ -118,7 +118,7 @@ def test_the_resolved_copy_says_the_same(leaf, tmp_path):
         ("[model]\ncode = 1\n", [], 'did you mean "codes"?'),
         ("[training]\nsteps = 'many'\n", [], 'training.steps = "many", expected int'),
         ("[training]\nsteps = true\n", [], "training.steps = true, expected int"),
-        ("[training]\nsteps = 0\n", [], "training.steps = 0: it must be at least 1"),
+        ("[training]\nsteps = -1\n", [], "training.steps = -1: it must be at least 0"),
         (
             "[training]\nprecision = 'half'\n",
             [],

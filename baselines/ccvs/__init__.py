@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
     from vbench_ctl.baselines.ccvs.synthesis import System
     from vbench_ctl.generation import Asked
+    from vbench_ctl.play.player import Player, Start
     from vbench_ctl.training import DataFacts
 
 TITLE = "CCVS"
 CONTROL = "by recipe"  # none, the last frame, states, sound, actions or a class
 CONTROLS = ("none", "state", "audio", "context-audio", "actions", "class")
 STAGES = ("autoencoder", "control", "transformer")
-
-__all__ = ["CONTROL", "CONTROLS", "STAGES", "TITLE", "Options", "Settings", "build", "generate", "import_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ class Options:
     greedy_state: bool = option(False, "take the likeliest control token in place of drawing")
     square_path: bool = option(False, "let the state go along a square from where it is in the first frame")
     window: int = option(0, "frames that the transformer looks back at; 0: as many as it can")
+    beams: int = option(1, "sequences that are followed within a window; the likeliest stays")
+    swapped_beams: bool = option(False, "rate beams as the release does, which mixes up their chances")
     memory: int = option(15, "earlier frames that a frame is decoded with")
     keep_first: int = option(0, "of them, the first ones that are never forgotten")
     end_context: str = option(
@@ -76,6 +77,13 @@ def generate(system: "System", asked: Sequence["Asked"]) -> list[np.ndarray]:
     from vbench_ctl.baselines.ccvs import continuation
 
     return continuation.made(system, asked)
+
+
+def drive(system: "System", start: "Start") -> "Player":
+    """Return what a person drives, from a frame on."""
+    from vbench_ctl.baselines.ccvs import driving
+
+    return driving.player(system, start)
 
 
 def import_checkpoint(

@@ -50,10 +50,13 @@ class Autoencoder(nn.Module):
             )
         self.settings = settings
         self.frame_size, self.size = (height, width), (height // shrink, width // shrink)
-        quantiser = Healthy if settings.healthy_codebook else Quantiser
         self.encoder = Encoder(settings.widths, settings.code_width, settings.shared)
-        self.quantiser = quantiser(settings.codes, settings.code_width)
-        self.decoder = Decoder(settings.widths, settings.code_width, settings.shared)
+        self.quantiser = (
+            Healthy(settings.codes, settings.code_width, settings.codebook_decay)
+            if settings.healthy_codebook
+            else Quantiser(settings.codes, settings.code_width)
+        )
+        self.decoder = Decoder(settings.widths, settings.code_width, settings.shared, settings.flow_widths)
 
     @property
     def tokens(self) -> int:
@@ -107,6 +110,8 @@ class System(Autoencoder):
             self.quantiser.restart()
         for made, judge in self._halves(frames):
             yield Update("autoencoder", torch.stack(list(made.terms.values())).sum(), _logs(made.terms))
+            if not self.settings.weight_adversarial:
+                continue
             yield Update("discriminators", self.judgement(made, judge))
             if step % R1_EVERY == 0:
                 yield Update("discriminators", self.penalty(judge, made.real))
@@ -164,7 +169,7 @@ class System(Autoencoder):
             terms["occlusion"] = settings.weight_occlusion * losses.occlusion(ours, triple.mask)
         terms["flow"] = settings.weight_flow * losses.elastic_flow(ours, triple.flow, triple.mask)
         terms |= self._likeness(made.frames, real)
-        terms["adversarial"] = settings.weight_adversarial * losses.fooled(self.image_discriminator(made.frames))
+        terms |= self._fooling(self.image_discriminator, made.frames)
         return Made(real, made.frames, terms)
 
     def of_clips(self, clips: Tensor) -> Made:
@@ -180,13 +185,12 @@ class System(Autoencoder):
         terms = {"codes": settings.weight_codes * quantised.loss}
         # A real last frame counts as one without error, as released.
         terms |= self._likeness(fake[:, 1:].flatten(0, 1), clips[:, 1:].flatten(0, 1))
-        terms["adversarial"] = settings.weight_adversarial * losses.fooled(self.video_discriminator(fake))
+        terms |= self._fooling(self.video_discriminator, fake)
         alone = None
         if settings.without_context:
             alone = self.decoder(latent.flatten(0, 1)).frames
-            likeness = self._likeness(alone, clips.flatten(0, 1))
-            terms |= {f"alone_{name}": term for name, term in likeness.items()}
-            terms["alone_adversarial"] = settings.weight_adversarial * losses.fooled(self.image_discriminator(alone))
+            terms_alone = self._likeness(alone, clips.flatten(0, 1)) | self._fooling(self.image_discriminator, alone)
+            terms |= {f"alone_{name}": term for name, term in terms_alone.items()}
         return Made(clips, fake, {f"clip_{name}": term for name, term in terms.items()}, alone)
 
     def _continued(self, latent: Tensor, first: Features, last: int) -> Tensor:
@@ -219,6 +223,10 @@ class System(Autoencoder):
         if settings.weight_perceptual:
             terms["perceptual"] = settings.weight_perceptual * self.distance(made.device)(made, real)
         return terms
+
+    def _fooling(self, judge: nn.Module, made: Tensor) -> dict[str, Tensor]:
+        weight = self.settings.weight_adversarial
+        return {"adversarial": weight * losses.fooled(judge(made))} if weight else {}
 
     def _quantised(self, latent: Tensor):  # type: ignore[no-untyped-def]
         quantised = self.quantiser(latent)

@@ -13,7 +13,7 @@ from vbench_ctl.baselines.ccvs.sampling import Choice, Choices, Draw
 from vbench_ctl.baselines.ccvs.synthesis import Rendering, Script, System
 from vbench_ctl.baselines.ccvs.transformer import Tokens
 from vbench_ctl.errors import UsageError, VbenchError
-from vbench_ctl.generation import Asked
+from vbench_ctl.generation import Asked, drawing
 
 TRACKS = {"state": ("state",), "sound": ("stft",)}  # that stand for a control
 
@@ -53,6 +53,8 @@ def _made(system: System, asked: Sequence[Asked], options: Options) -> list[np.n
     choices = Choices(
         Choice(options.top_k, options.temperature, options.greedy),
         Choice(options.top_k_state, options.temperature_state, options.greedy_state),
+        options.beams,
+        options.swapped_beams,
     )
     rendering = Rendering(
         options.memory, options.keep_first, "ending" if options.end_context == "ending" else "last-given"
@@ -66,7 +68,12 @@ def _made(system: System, asked: Sequence[Asked], options: Options) -> list[np.n
 
 def _check(system: System, asked: Asked) -> None:
     settings = system.settings
-    if settings.ending != (len(asked.ending) == 1):
+    if len(asked.ending) > 1:
+        raise UsageError(
+            f"{asked.name}: the protocol gives {len(asked.ending)} last frames, and CCVS is told one at most; take a protocol "
+            "with ending = 1"
+        )
+    if settings.ending != bool(len(asked.ending)):
         told, trained = ("gives", "without") if len(asked.ending) else ("gives no", "with")
         raise UsageError(
             f"{asked.name}: the protocol {told} last frame, and this model was trained {trained} one (model.ending); take "
@@ -158,6 +165,5 @@ def _stacked(arrays: Sequence[np.ndarray], device: torch.device) -> Tensor:
 
 def _draw(asked: Sequence[Asked]) -> Draw:
     """Return uniform numbers, those of each clip from its own seed."""
-    seeds = [int(np.random.SeedSequence(each.seed).generate_state(1, np.uint64)[0]) for each in asked]
-    sources = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+    sources = [drawing(each.seed) for each in asked]
     return lambda: torch.cat([torch.rand(1, generator=source) for source in sources])

@@ -1,5 +1,7 @@
 """How the decoder of CCVS takes over from earlier frames: flow and occlusion by correlation, then a blend."""
 
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +13,7 @@ from vbench_ctl.baselines.ccvs.layers import SLOPE, Conv, Equalised, correlation
 SHIFTS = 49
 FLOOR = 1e-6  # keeps the blend finite where every context is occluded
 PROJECTED = 16  # features that the correlation compares, at least
+ESTIMATOR = (128, 64, 32)  # channels in front of the heads
 
 
 class Motion(NamedTuple):
@@ -25,34 +28,34 @@ def doubling(channels: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1, groups=channels, bias=False)
 
 
-def estimator(before: int) -> nn.Sequential:
-    """Return the three convolutions in front of the heads."""
-    return nn.Sequential(Conv(before, 128, 3), Conv(128, 64, 3), Conv(64, 32, 3))
+def estimator(before: int, widths: Sequence[int]) -> nn.Sequential:
+    """Return the convolutions in front of the heads."""
+    return nn.Sequential(*(Conv(*pair, 3) for pair in itertools.pairwise([before, *widths])))
 
 
 class Heads(nn.Module):
     """What matching and refinement share: convolutions, and a head each for flow and occlusion."""
 
-    def __init__(self, before: int, kernel: int) -> None:
+    def __init__(self, before: int, kernel: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.convs = estimator(before)
-        self.flow_head = Conv(32, 2, kernel, active=False)
-        self.occ_head = Conv(32, 1, kernel, active=False)
+        self.convs = estimator(before, widths)
+        self.flow_head = Conv(widths[-1], 2, kernel, active=False)
+        self.occ_head = Conv(widths[-1], 1, kernel, active=False)
 
     def corrected(self, hidden: Tensor, motion: Motion) -> Motion:
-        """Add the two heads' outputs, computed as one convolution: three channels cost what one does."""
+        """Add the two heads' outputs, computed together: three channels cost what one does."""
         flow, occlusion = self.flow_head[0], self.occ_head[0]
         assert isinstance(flow, Equalised) and isinstance(occlusion, Equalised)
         weight = torch.cat([flow.weight, occlusion.weight]) * flow.scale
-        both = F.conv2d(hidden, weight, torch.cat([flow.bias, occlusion.bias]), padding=flow.padding)  # type: ignore[list-item]
+        both = narrow(hidden, weight, torch.cat([flow.bias, occlusion.bias]))  # type: ignore[list-item]
         return Motion(motion.flow + both[:, :2], motion.occlusion + both[:, 2:])
 
 
 class Matching(Heads):
     """A first estimate, from the correlation of decoder and warped context."""
 
-    def __init__(self, features: int, level: int, kernel: int) -> None:
-        super().__init__(SHIFTS, kernel)
+    def __init__(self, features: int, level: int, kernel: int, widths: Sequence[int]) -> None:
+        super().__init__(SHIFTS, kernel, widths)
         self.scale, self.stride = 2**level, 1 if level <= 2 else 2
         self.proj = Conv(features, max(PROJECTED, features // 4), 1) if features > PROJECTED else nn.Identity()
         if level:
@@ -67,9 +70,10 @@ class Matching(Heads):
             motion = Motion(empty[:, :2], empty[:, 2:])
         else:
             motion = Motion(self.upsample_flow(coarser.flow), self.upsample_occ(coarser.occlusion))
-            contexts = warped(contexts, self.scale * motion.flow)
-        mine = repeated(self.proj(decoded), contexts)
-        costs = F.leaky_relu(correlation(mine, self.proj(contexts), self.stride), SLOPE)
+        # Only every stride-th pixel is compared, so the others are neither looked up nor projected.
+        decoded = decoded[..., :: self.stride, :: self.stride]
+        seen = contexts if coarser is None else warped(contexts, self.scale * motion.flow, self.stride)
+        costs = F.leaky_relu(correlation(repeated(self.proj(decoded), seen), self.proj(seen)), SLOPE)
         if self.stride > 1:
             costs = self.upsample_corr(costs)
         return self.corrected(self.convs(costs), motion)
@@ -78,8 +82,8 @@ class Matching(Heads):
 class Subpixel(Heads):
     """The refinement of an estimate."""
 
-    def __init__(self, features: int, level: int, kernel: int) -> None:
-        super().__init__(2 * features + 3, kernel)
+    def __init__(self, features: int, level: int, kernel: int, widths: Sequence[int]) -> None:
+        super().__init__(2 * features + 3, kernel, widths)
         self.scale = 2**level
 
     def forward(self, decoded: Tensor, contexts: Tensor, motion: Motion) -> Motion:
@@ -101,12 +105,12 @@ class Subpixel(Heads):
 class Fusion(nn.Module):
     """One level: matching, refinement, blend. Level 0 is the coarsest."""
 
-    def __init__(self, features: int, level: int) -> None:
+    def __init__(self, features: int, level: int, widths: Sequence[int] = ESTIMATOR) -> None:
         super().__init__()
         kernel = 2 ** (level // 2 + 1) + 1
         self.scale = 2**level
-        self.matching = Matching(features, level, kernel)
-        self.subpixel = Subpixel(features, level, kernel)
+        self.matching = Matching(features, level, kernel, widths)
+        self.subpixel = Subpixel(features, level, kernel, widths)
 
     def forward(self, decoded: Tensor, contexts: Tensor, coarser: Motion | None) -> tuple[Tensor, Motion]:
         """Blend decoder features (B, F, h, w) with contexts (B, k, F, h, w); return the motion of each context."""
@@ -123,6 +127,20 @@ class Fusion(nn.Module):
             moved, occlusion = (weights * moved).sum(1), (weights * occlusion).sum(1)
         new = occlusion.sigmoid()
         return new * decoded + (1 - new) * moved, motion
+
+
+def narrow(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve (N, C, H, W) with a weight (few, C, k, k) of odd k, to the same size.
+
+    A k x k convolution to a few channels leaves a processor's vectors nearly empty: so the weight's k columns become k
+    times as many channels of a k x 1 convolution, whose results are then added where they belong.
+    """
+    count, channels, side = weight.shape[:3]
+    columns = weight.permute(3, 0, 1, 2).reshape(side * count, channels, side, 1)
+    apart = F.conv2d(x, columns, padding=(side // 2, 0))
+    same, column = torch.eye(count, device=x.device), torch.eye(side, device=x.device)
+    belong = torch.einsum("of,kx->okfx", same, column).reshape(count, side * count, 1, side)
+    return F.conv2d(apart, belong, bias, padding=(0, side // 2))
 
 
 def repeated(x: Tensor, like: Tensor) -> Tensor:

@@ -213,8 +213,8 @@ def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack([columns, rows])
 
 
-def warped(x: Tensor, flow: Tensor, outside: float = 0.0, mode: str = "bilinear") -> Tensor:
-    """Look up (N, C, H, W) at each pixel's place plus its flow (N, 2, H, W) in pixels, x before y.
+def warped(x: Tensor, flow: Tensor, every: int = 1, outside: float = 0.0, mode: str = "bilinear") -> Tensor:
+    """Look up (N, C, H, W) at every n-th pixel's place plus its flow (N, 2, H, W) in pixels, x before y.
 
     The flow is divided by half of W - 1 where the places go by half of W, as released: one pixel of flow moves by
     W / (W - 1). Flows are learnt through this function, so it must stay.
@@ -222,22 +222,20 @@ def warped(x: Tensor, flow: Tensor, outside: float = 0.0, mode: str = "bilinear"
     height, width = x.shape[2:]
     x, flow = x.float(), flow.float()
     half = flow.new_tensor([(width - 1) / 2, (height - 1) / 2]).view(2, 1, 1)
-    places = (pixel_centres(height, width, flow) + flow / half).movedim(1, -1)
+    places = (pixel_centres(height, width, flow) + flow / half)[..., ::every, ::every].movedim(1, -1)
     if not outside:
         return F.grid_sample(x, places, mode=mode, align_corners=False)
     return F.grid_sample(x - outside, places, mode=mode, align_corners=False) + outside
 
 
-def correlation(a: Tensor, b: Tensor, stride: int = 1) -> Tensor:
-    """Compare each pixel of a with the 7 x 7 pixels around it in b, `stride` apart: (N, C, H, W) -> (N, 49, H', W').
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Compare each pixel of a with the 7 x 7 pixels around it in b: (N, C, H, W) -> (N, 49, H, W).
 
-    Entry 7 (dy + 3) + dx + 3 is the mean over channels of a[y, x] b[y + stride dy, x + stride dx], with zeros outside,
-    at every stride-th pixel: so it is the comparison at stride 1 of pictures that keep every stride-th pixel. A tile of
-    a is compared with all of b that it can reach in one matrix product; half of its products are wanted, which
-    is still many times faster than 49 products of whole pictures.
+    Entry 7 (dy + 3) + dx + 3 is the mean over channels of a[y, x] b[y + dy, x + dx], with zeros outside. The release's
+    with a stride is this one, of pictures that keep every stride-th pixel. A tile of a is compared with all of b that
+    it can reach in one matrix product; half of its products are wanted, which is still many times faster than 49
+    products of whole pictures.
     """
-    if stride > 1:
-        a, b = a[..., ::stride, ::stride], b[..., ::stride, ::stride]
     count, channels, height, width = a.shape
     rows, columns = min(TILE[0], height), min(TILE[1], width)
     down, right = -height % rows, -width % columns

@@ -53,6 +53,12 @@ class Choices:
 
     frames: Choice = Choice()
     states: Choice = Choice(greedy=True)
+    beams: int = 1  # sequences that are followed within a window, of which the likeliest stays
+    swapped: bool = False  # as released: a beam's n-th symbol is rated by the chance of the n-th beam, not of its own
+
+    def __post_init__(self) -> None:
+        if self.beams < 1:
+            raise UsageError(f"ccvs: {self.beams} beams, expected at least 1")
 
 
 @torch.no_grad()
@@ -94,6 +100,7 @@ def _filled(model: Transformer, tokens: Tokens, total: int, choices: Choices, dr
     order = layouts.whole(layout, -(-total // layout.tokens))
     stop = next(at for at, item in enumerate(order, 1) if item == Item(FRAME, total - 1))
     cache, waiting = Cache() if cached else None, list[Item]()
+    scores = torch.zeros(len(tokens.frames), 1, device=tokens.frames.device)
     for item in order[:stop]:
         if not _held(tokens, item):
             # Everything before this item is known: feed what was not yet, and draw.
@@ -103,15 +110,54 @@ def _filled(model: Transformer, tokens: Tokens, total: int, choices: Choices, dr
                 hidden = model.hidden(model.embedded(tokens, waiting), cache)
                 waiting = []
             logits = model.logits(hidden[:, -1])
-            if item.kind == STATE:
+            state = item.kind == STATE
+            choice = choices.states if state else choices.frames
+            logits = logits[:, : model.state_codes if state else model.codes]
+            if choices.beams == 1:
+                index = choice.drawn(logits, draw)
+            else:
+                rows, index, scores = _followed(choices, choice, logits, scores, draw)
+                tokens = tokens.picked(rows)
+                if cache is not None:
+                    cache.pick(rows)
+            if state:
                 assert tokens.states is not None
-                index = choices.states.drawn(logits[:, : model.state_codes], draw)
                 tokens = replace(tokens, states=torch.cat([tokens.states, index[:, None]], 1))
             else:
-                index = choices.frames.drawn(logits[:, : model.codes], draw)
                 tokens = replace(tokens, frames=torch.cat([tokens.frames, index[:, None]], 1))
         waiting.append(item)
-    return tokens
+    return tokens.picked(_rows(scores.argmax(1, keepdim=True), scores.shape[1]))
+
+
+def _followed(
+    choices: Choices, choice: Choice, logits: Tensor, scores: Tensor, draw: Draw
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Go on with all beams: logits (B * n, symbols), log chances (B, n) -> the rows they follow, symbols, log chances.
+
+    They are the likeliest of all ways to go on, or where symbols are drawn, each beam draws its own.
+    """
+    beams, count = choices.beams, scores.shape[1]
+    if beams > logits.shape[1]:
+        raise UsageError(f"ccvs: {beams} beams, expected at most the {logits.shape[1]} symbols of a token")
+    chances = choice.probabilities(logits).log()
+    if choice.greedy:
+        each = chances.unflatten(0, scores.shape).topk(beams)
+        before = scores[:, None] if choices.swapped else scores[..., None]
+        best = (before + each.values).flatten(1).topk(beams)
+        parents, scores = best.indices // each.values.shape[2], best.values
+        symbols = each.indices.flatten(1).gather(1, best.indices)
+    else:
+        parents = (torch.arange(beams, device=scores.device) % count).expand(len(scores), -1)
+        symbols = torch.stack(
+            [choice.drawn(logits.unflatten(0, scores.shape)[:, beam % count], draw) for beam in range(beams)], 1
+        )
+        scores = scores.gather(1, parents) + chances[_rows(parents, count), symbols.flatten()].view_as(symbols)
+    return _rows(parents, count), symbols.flatten(), scores
+
+
+def _rows(parents: Tensor, count: int) -> Tensor:
+    """Return the rows of beams (B, n) of sequences that have `count` rows each."""
+    return (parents + count * torch.arange(len(parents), device=parents.device)[:, None]).flatten()
 
 
 def _held(tokens: Tokens, item: Item) -> bool:

@@ -34,6 +34,8 @@ class Settings:
     codes: int = 1024
     shared: float = 0.75  # the part of the channels that is taken over from contexts
     healthy_codebook: bool = False  # ours: restart unused words, and weigh as VQ-VAE does
+    codebook_decay: float = 0.99  # of how often words are used, by which the healthy codebook restarts them
+    flow_widths: tuple[int, ...] = (128, 64, 32)  # channels of the convolutions that find flow and occlusion
     imagenet_range: bool = False  # frames by ImageNet's mean and deviation in place of [-1, 1]
 
     # Training of the autoencoder
@@ -52,7 +54,7 @@ class Settings:
     weight_codes: float = 1.0
     weight_pixels: float = 1.0
     weight_perceptual: float = 10.0  # 0: trains without VGG-19, which is not the published objective
-    weight_adversarial: float = 1.0
+    weight_adversarial: float = 1.0  # 0: trains no discriminators, which is not the published objective
     weight_occlusion: float = 1.0
     weight_flow: float = 1.0
     weight_r1: float = 10.0
@@ -75,8 +77,10 @@ class Settings:
         for name in ones:
             if getattr(self, name) < 1:
                 raise UsageError(f"ccvs: model.{name} is {getattr(self, name)}, expected at least 1")
-        if len(self.widths) < 2 or not self.discriminator_widths:
-            raise UsageError("ccvs: model.widths needs at least 2 numbers and model.discriminator_widths 1")
+        if len(self.widths) < 2 or not self.discriminator_widths or not self.flow_widths:
+            raise UsageError(
+                "ccvs: model.widths needs at least 2 numbers, model.discriminator_widths and model.flow_widths 1"
+            )
         if self.width % self.heads:
             raise UsageError(
                 f"ccvs: model.width {self.width} cannot be split into {self.heads} model.heads; change one"
@@ -85,6 +89,8 @@ class Settings:
             raise UsageError(f"ccvs: model.clip_frames is {self.clip_frames}, expected at least 2, or 3 with an ending")
         if not 0 < self.video_share <= 1:
             raise UsageError(f"ccvs: model.video_share is {self.video_share}, expected above 0 and at most 1")
+        if not 0 < self.codebook_decay < 1:
+            raise UsageError(f"ccvs: model.codebook_decay is {self.codebook_decay}, expected between 0 and 1")
         if not 0 <= self.elastic_corruption < 1:
             raise UsageError(f"ccvs: model.elastic_corruption is {self.elastic_corruption}, expected 0 to below 1")
         if (self.control == "actions") != bool(self.control_tracks):

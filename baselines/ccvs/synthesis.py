@@ -6,6 +6,7 @@ again for the frames after it.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -73,6 +74,13 @@ class Painter:
         if ending is not None:
             self.extra = [self.given[-1] if rendering.end_context == "last-given" and given else ending]
         self.painted = 0
+
+    def copy(self) -> "Painter":
+        """Return another one that goes on from here."""
+        other = copy(self)
+        other.memory = Memory(self.memory.rendering)
+        other.memory.held = list(self.memory.held)
+        return other
 
     @torch.no_grad()
     def paint(self, codes: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,11 @@ class Tokens:
         time = None if self.ending_time is None else self.ending_time - frame
         return replace(self, frames=self.frames[:, frame * layout.tokens :], states=states, ending_time=time)
 
+    def picked(self, rows: Tensor) -> "Tokens":
+        """Return some of the sequences, in this order."""
+        held = (self.frames, self.states, self.ending, self.ending_time, self.label)
+        return Tokens(*(None if each is None else each[rows] for each in held))  # type: ignore[arg-type]
+
 
 class Cache:
     """Keys and values of the positions so far, for each layer."""
@@ -52,6 +57,10 @@ class Cache:
         for held, new in zip(self.layers[layer], (keys, values), strict=True):
             held[:, :, self.length : stop] = new
         return self.layers[layer][0][:, :, :stop], self.layers[layer][1][:, :, :stop]
+
+    def pick(self, rows: Tensor) -> None:
+        """Keep some of the sequences, in this order."""
+        self.layers = [(keys[rows], values[rows]) for keys, values in self.layers]
 
 
 class Attention(nn.Module):
