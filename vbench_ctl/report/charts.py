@@ -63,7 +63,8 @@ def error_bar(
 def confusion(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[float]], name: str) -> Markup:
     """Draw how often each true label (a row) was found as each column: shares of the row by shade, counts as text."""
     side = 34 if len(columns) <= 12 else 22
-    left, top = _label_width(rows), 22
+    upright = max(map(len, columns), default=0) > 4  # longer labels would run into each other
+    left, top = _label_width(rows), _label_width(columns) + 8 if upright else 22
     parts = []
     for i, (label, row) in enumerate(zip(rows, counts, strict=True)):
         total = sum(row) or 1
@@ -77,10 +78,11 @@ def confusion(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequ
             )
             if side >= 30:
                 parts.append(_tag("text", _percent(share), x=x + side / 2, y=y + side / 2, class_=_on(share)))
-    heads = [
-        _tag("text", _fit(label), x=left + j * side + side / 2, y=top - 8, class_="mid")
-        for j, label in enumerate(columns)
-    ]
+    heads = []
+    for j, label in enumerate(columns):
+        x, y = left + j * side + side / 2, top - 8
+        turned = {"class_": "middle", "transform": f"rotate(-90 {x:g} {y})"} if upright else {"class_": "mid"}
+        heads.append(_tag("text", _fit(label), x=x, y=y, **turned))
     return _svg(left + len(columns) * side + 4, top + len(rows) * side + 4, name, [*heads, *parts], "matrix")
 
 
