@@ -80,9 +80,11 @@ def confusion(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequ
                 parts.append(_tag("text", _percent(share), x=x + side / 2, y=y + side / 2, class_=_on(share)))
     heads = []
     for j, label in enumerate(columns):
-        x, y = left + j * side + side / 2, top - 8
-        turned = {"class_": "middle", "transform": f"rotate(-90 {x:g} {y})"} if upright else {"class_": "mid"}
-        heads.append(_tag("text", _fit(label), x=x, y=y, **turned))
+        across = left + j * side + side / 2
+        turned = (
+            {"class_": "middle", "transform": f"rotate(-90 {across:g} {top - 8})"} if upright else {"class_": "mid"}
+        )
+        heads.append(_tag("text", _fit(label), x=across, y=top - 8, **turned))
     return _svg(left + len(columns) * side + 4, top + len(rows) * side + 4, name, [*heads, *parts], "matrix")
 
 
