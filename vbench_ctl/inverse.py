@@ -15,6 +15,7 @@ import numpy as np
 
 from vbench_ctl import files, store
 from vbench_ctl.progress import progress
+from vbench_ctl.statistics.remembered import remembered
 
 VERSION = 1  # raised whenever another network would be learned
 TAUGHT = "train"  # the split that actions are learned from
@@ -53,21 +54,25 @@ class Inverse:
 
     def read(self, clip: np.ndarray) -> np.ndarray:
         """Return the action between each two frames of a uint8 clip (T, H, W, 3): (T - 1,) or (T - 1, D), float64."""
-        import torch
+        return _told(clip, self)
 
-        if self._network is None:
-            self._network = _network(self.lesson, self.labels)
-            self._network.load_state_dict(
-                {name: torch.from_numpy(value) for name, value in self.state.items() if name != "labels"}
-            )
-            self._network.eval()
-        if len(clip) < 2:
-            return np.zeros((0, *self.labels.shape[1:]))
-        with torch.inference_mode():
-            found = self._network(_pairs(torch.from_numpy(_seen(clip, self.lesson.side))[None])).double().numpy()
-        if self.lesson.classes:
-            return self.labels[found.argmax(axis=1)].astype(np.float64)
-        return self.labels[0] + found * self.labels[1]
+
+@remembered(16)  # the samples of a case and their real clip, for one variant after another
+def _told(clip: np.ndarray, inverse: Inverse) -> np.ndarray:
+    import torch
+
+    labels = inverse.labels
+    if inverse._network is None:
+        inverse._network = _network(inverse.lesson, labels)
+        weights = {name: torch.from_numpy(value) for name, value in inverse.state.items() if name != "labels"}
+        inverse._network.load_state_dict(weights)
+        inverse._network.eval()
+    if len(clip) < 2:
+        return np.zeros((0, *labels.shape[1:]))
+    with torch.inference_mode():
+        seen = torch.tensor(_seen(clip, inverse.lesson.side))
+        found = inverse._network(_pairs(seen[None])).double().numpy()
+    return labels[found.argmax(axis=1)].astype(np.float64) if inverse.lesson.classes else labels[0] + found * labels[1]
 
 
 def entries(lesson: Lesson, track: np.ndarray) -> np.ndarray:
@@ -90,7 +95,7 @@ def learned(asked: store.Store, lesson: Lesson, root: str | Path | None = None) 
     state = _read(path)
     if state is None:
         state = _learn(store.Store(asked.folder, TAUGHT), lesson)
-        with files.atomic(path) as part, open(part, "wb") as file:
+        with files.turn(path), files.atomic(path) as part, open(part, "wb") as file:
             np.savez(file, **state)  # type: ignore[arg-type]
     return Inverse(lesson, state)
 
@@ -180,7 +185,7 @@ def _seen(clip: np.ndarray, side: int) -> np.ndarray:
     if min(height, width) <= side:
         return np.ascontiguousarray(clip)
     size = round(height * side / min(height, width)), round(width * side / min(height, width))
-    planes = torch.from_numpy(np.ascontiguousarray(clip)).movedim(-1, 1).float()
+    planes = torch.tensor(clip).movedim(-1, 1).float()
     return F.interpolate(planes, size, mode="area").round().byte().movedim(1, -1).contiguous().numpy()
 
 

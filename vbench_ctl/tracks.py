@@ -45,19 +45,23 @@ def names(path: Path) -> list[str]:
 def read(path: Path, names: Collection[str]) -> Tracks:
     """Return those of the named tracks that a file has; none where there is no file."""
     try:
-        with zipfile.ZipFile(path) as listed:
-            sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in listed.infolist()}
-        if large := [name for name in names if sizes.get(name, 0) > LARGEST]:
-            raise VbenchError(
-                f"{path}: {large[0]} takes {sizes[large[0]]} bytes, expected at most {LARGEST}; cut it up"
-            )
-        with np.load(path, allow_pickle=False) as held:
-            found = {name: held[name] for name in names if name in held.files}
+        with zipfile.ZipFile(path) as held:
+            sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in held.infolist()}
+            if large := [name for name in names if sizes.get(name, 0) > LARGEST]:
+                raise VbenchError(
+                    f"{path}: {large[0]} takes {sizes[large[0]]} bytes, expected at most {LARGEST}; cut it up"
+                )
+            found = {name: _entry(held, name) for name in names if name in sizes}
     except FileNotFoundError:
         return {}
     except files.DAMAGED as error:
         raise VbenchError(f"{path}: is not a whole .npz file of numbers ({error}); write it again") from error
     return found
+
+
+def _entry(held: zipfile.ZipFile, name: str) -> np.ndarray:
+    with held.open(f"{name}.npy") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def of_frames(track: np.ndarray, frames: Sequence[int], length: int) -> np.ndarray:

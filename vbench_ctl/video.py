@@ -79,7 +79,8 @@ def probe(path: Path | str) -> Info:
     path = Path(path)
     kind = _kind(path)
     if kind == "video":
-        return _probe_video(path)
+        stat = path.stat()
+        return _probe_video(path, stat.st_size, stat.st_mtime_ns)
     if kind == "array":
         array = _one_clip(path)
         return Info(len(array), array.shape[2], array.shape[1], None, path.suffix[1:].lower(), True, 0)
@@ -221,7 +222,8 @@ def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 10, crf: 
 # Video files
 
 
-def _probe_video(path: Path) -> Info:
+@lru_cache(maxsize=1 << 16)  # scoring looks at all files before it reads one
+def _probe_video(path: Path, _size: int, _mtime: int) -> Info:
     with _opened(path) as (_, stream):
         first = next(_decoded(path))
         height, width = next(_upright([first])).shape[:2]
@@ -248,6 +250,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
                 raise VbenchError(f"{path}: is cut short, the end of the file is missing; copy or fetch it again")
             yield container, _video_stream(path, container)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:  # the latter of the container's texts
+        if isinstance(error, PermissionError):
+            raise VbenchError(f"{path}: no permission to read it; ask whoever owns it") from error
         reason = getattr(error, "strerror", None) or error
         raise VbenchError(
             f"{path}: cannot be read as a video ({reason}); it is damaged or something else, fetch it again"

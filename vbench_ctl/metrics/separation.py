@@ -6,12 +6,12 @@ tell them apart. Both are read from the generated frames alone (statistics/camer
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from vbench_ctl.statistics import camera
+from vbench_ctl.statistics.remembered import remembered
 
 TITLE = "Global-local separation"
 DIRECTION = "lower"
@@ -29,15 +29,13 @@ def sets(*, of: str = "camera") -> tuple[str, ...]:
 
 def collect(real: np.ndarray, answers: dict[str, np.ndarray], *, of: str = "camera") -> np.ndarray:
     """Return for each step how far the answer strays when it should not, and when it should, in pixels: float64 (n, 2)."""
-    base, local, moved = (getattr(_path(answers[word].tobytes(), answers[word].shape), of) for word in ("", *sets()))
+    base, local, moved = (getattr(_path(answers[word]), of) for word in ("", *sets()))
     strays, obeys = (local, moved) if of == "camera" else (moved, local)
     rows = np.column_stack([np.linalg.norm(other - base, axis=1) for other in (strays, obeys)])
     return rows[np.isfinite(rows).all(axis=1)]
 
 
-@lru_cache(maxsize=3)  # the other variant looks at the same three clips next
-def _path(pixels: bytes, shape: tuple[int, ...]) -> camera.Path:
-    return camera.path(np.frombuffer(pixels, np.uint8).reshape(shape))
+_path = remembered(3)(camera.path)  # the other variant looks at the same three clips next
 
 
 def pooled(parts: Sequence[np.ndarray], *, of: str = "camera") -> float:

@@ -4,12 +4,12 @@ Lucas and Kanade (IJCAI 1981) in a window around every pixel, coarse to fine as 
 nothing can be seen to move, in plain colour, the coarser level's answer stays, and 0 where no level sees anything.
 """
 
-import functools
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from vbench_ctl.statistics.remembered import remembered
 
 LEAST = 12  # pixels of the shorter side of the coarsest level
 WINDOW = 7  # pixels: the side of the box that is averaged over, twice, so that the weights fall off
@@ -23,14 +23,10 @@ def flow(frames: np.ndarray, following: np.ndarray) -> np.ndarray:
     return _moved(_grey(frames), _grey(following))
 
 
+@remembered(4)  # several metrics look at the same clip, forwards and backwards
 def along(clip: np.ndarray) -> np.ndarray:
     """Return the flow from each frame of a uint8 clip (T, H, W, 3) to the next: float32 (T - 1, H, W, 2), read-only."""
-    return _along(clip.tobytes(), clip.shape)
-
-
-@functools.lru_cache(maxsize=4)  # several metrics look at the same clip, forwards and backwards
-def _along(pixels: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    grey = _grey(np.frombuffer(pixels, np.uint8).reshape(shape).copy())
+    grey = _grey(clip.copy())
     found = _moved(grey[:-1], grey[1:])
     found.flags.writeable = False
     return found
