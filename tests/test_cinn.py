@@ -716,7 +716,7 @@ def test_the_paper_pipeline_on_landscape(shared):
     ("changes", "said"),
     [
         ({"code": 7}, "code is 7, expected an even number"),
-        ({"decoder_width": 12}, "decoder_width is 12, expected a multiple of 8"),
+        ({"decoder_width": 0}, "decoder_width is 0, expected at least 1"),
         ({"encoder_widths": (64, 128, 250, 512, 512)}, "multiples of 16"),
         ({"upsample_space": (2, 3)}, "upsample_space is"),
         ({"embedding": 40}, "embedding is 40, expected at least 41 for frames of 64"),

@@ -1,5 +1,6 @@
 """cINN's training steps against the release's, its recipes, resuming, generating, importing, and what can go wrong."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 
 from vbench_ctl import generation, recipes, registry, runs, store, training
 from vbench_ctl.baselines import cinn
-from vbench_ctl.baselines.cinn import play, released
+from vbench_ctl.baselines.cinn import losses, play, released
 from vbench_ctl.baselines.cinn.flow import Flow
 from vbench_ctl.baselines.cinn.flow_stage import FlowStage
 from vbench_ctl.baselines.cinn.frame_stage import FrameStage, Plateau
@@ -109,6 +110,48 @@ def test_a_step_of_the_video_stage_before_the_discriminators(shared):
 @pytest.mark.parametrize(("tag", "steps"), [("f64_epoch0", 1), ("f64_epoch1", 2)])
 def test_steps_of_the_video_stage_in_double_precision(shared, tag, steps):
     check_video_steps(shared, tag, torch.float64, steps, DOUBLE)
+
+
+NARROW = {
+    "code": 8,
+    "encoder_widths": (16,) * 5,
+    "temporal_widths": (16,) * 5,
+    "decoder_width": 8,
+    "spade_width": 8,
+    "patch_width": 4,
+}
+
+
+def test_discriminators_without_a_say_are_left_out():
+    clips = torch.rand(2, 17, 3, 64, 64) * 2 - 1
+    for weights, judges in (
+        ({"weight_patch": 0.0}, {"temporal", "features"}),
+        ({"weight_temporal": 0.0, "weight_features": 0.0}, {"patch"}),
+        ({"weight_patch": 0.0, "weight_temporal": 0.0, "weight_features": 0.0}, set()),
+    ):
+        stage = VideoStage(Settings(**NARROW, weight_perceptual=0.0, **weights))
+        *judging, last = stage.parts(clips, stage.drawn(clips), adversarial=True)
+        assert {each.optimizer for each in judging} == judges & {"temporal", "patch"}
+        assert set(last.logs) == {"pixels", "perceptual", "kl"} | judges and last.loss.isfinite()
+
+
+def test_errors_may_count_more_where_a_clip_leaves_its_start():
+    first, real, made = torch.zeros(1, 1), torch.tensor([[[1.0], [0.0]]]), torch.full((1, 2, 1), 0.5)
+    assert float(losses.moving(first, made, real)) == 0.25
+    settings = Settings(**NARROW, weight_perceptual=0.0, weight_moving=7.0)
+    stage, clips = VideoStage(settings), torch.rand(2, 17, 3, 64, 64) * 2 - 1
+    (last,) = stage.parts(clips, stage.drawn(clips), adversarial=False)
+    total = sum(getattr(settings, f"weight_{name}") * last.logs[name] for name in ("pixels", "kl", "moving"))
+    assert last.loss.detach() == pytest.approx(float(total)) and last.logs["moving"] > 0
+
+
+def test_a_decoder_may_make_what_changes():
+    plain = VideoStage(Settings(**NARROW)).decoder.eval()
+    change = VideoStage(Settings(**NARROW, decode_change=True)).decoder.eval()
+    change.load_state_dict(plain.state_dict())
+    picture, code = torch.rand(1, 3, 64, 64) * 2 - 1, torch.randn(1, 8)
+    with torch.no_grad():
+        close(change(picture, code), picture[:, None] + 2 * plain(picture, code), 1e-6)
 
 
 def test_rates_of_the_video_stage():
@@ -357,7 +400,7 @@ def test_all_stages_are_trained(run):
 
 
 def test_trained_again_or_resumed_the_bits_are_the_same(run, tmp_path):
-    again = trained(tmp_path / "again", run.parent / "store")
+    again = trained(tmp_path / "again", run.parent / "store", stage="all")
     check_same(run, again)
     for stage in cinn.STAGES:
         (again / "checkpoints" / stage / "step-000000003.pt").unlink()  # back to step 2
@@ -430,6 +473,10 @@ def test_the_motion_of_a_clip_onto_itself_is_its_reconstruction(system):
         frames = play.seen(system, clip.frames[:17])[None]
         again = system.decoder(frames[:, 0], system.encoder(frames[:, 1:])[0])
     close(play.seen(system, moved), again[0], 0.02)  # up to whole levels
+    inferring = dataclasses.replace(asked(clip, 16, 0), real=clip.frames[:17])
+    assert np.abs(cinn.generate(system, [inferring])[0].astype(int) - moved).max() <= 1
+    with pytest.raises(UsageError, match="the video has 9 frames"):
+        cinn.generate(system, [dataclasses.replace(inferring, real=clip.frames[:9])])
 
 
 def test_spread():

@@ -13,7 +13,7 @@ from vbench_ctl.api import Scores
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.features import person
-from vbench_ctl.metrics import actionvar, angle, dacc, dmse, iou, nmi, shift
+from vbench_ctl.metrics import actionvar, angle, dacc, dmse, endpoint, iou, nmi, shift
 from vbench_ctl.protocols import Select
 from vbench_ctl.sources import FolderSource, StoreSource
 from vbench_ctl.statistics.agreement import nmi as nmi_of
@@ -360,6 +360,48 @@ def test_players_by_what_is_known(tmp_path, real):
     rows = scored(gone, real, ["add-position", "mdr-position"])
     assert rows["add-position"].value is None and "in 0 of them also in the generated one" in rows["add-position"].note
     assert rows["mdr-position"].value == 100
+
+
+def test_where_clips_end_and_where_they_were_to(tmp_path, real):
+    """Wanted is the real last place; nothing is told of a clip in which none is seen there."""
+
+    def ends(index):
+        start = 2 * (index % 2)
+        return known(index // 2)["position"][start : start + FRAMES].astype(float)
+
+    seen = [index for index in range(2 * VIDEOS) if (ends(index)[-1] >= 0).all()]
+    gone, near = seen[0], seen[1:]
+
+    def change(found, index):
+        position = ends(index) + np.array([3, 4])
+        if index == gone:
+            position[-1] = -1
+        return {"position": position}
+
+    asked = protocol(metrics=("endpoint-position",), metric_frames={"endpoint-position": str(FRAMES - 1)})
+    fake = outputs(tmp_path / "out", real, change)
+    for row in (
+        *scored(fake, real, ["endpoint-position"]).values(),
+        *scored(fake, real, ["endpoint-position"], asked).values(),
+    ):
+        assert row.value == pytest.approx(5) and row.direction == "lower"
+        wanted = np.array([ends(index)[-1] for index in near])
+        apart = np.linalg.norm(wanted[:, None] - (wanted + np.array([3, 4]))[None], axis=2)[
+            ~np.eye(len(near), dtype=bool)
+        ].mean()
+        assert row.note.startswith(
+            f"known in {len(near)} of {2 * VIDEOS} clips; the end points of other clips are {apart:.3g} away"
+        )
+    lost = scored(
+        outputs(tmp_path / "lost", real, lambda found, index: {"position": -np.ones((FRAMES, 2))}),
+        real,
+        ["endpoint-position"],
+    )
+    assert lost["endpoint-position"].value is None and "known in 0 of" in lost["endpoint-position"].note
+    lacking = scored(fake, real, ["endpoint"])["endpoint"]
+    assert lacking.value is None and "has no track state" in lacking.note
+    states = {"state": np.array([[0.0, 0, 0], [-1, -2, -2]])}
+    assert endpoint.pooled([endpoint.collect(states, {"state": np.zeros((2, 3))})]) == 3  # a state may be negative
 
 
 # What a detector reads

@@ -25,6 +25,24 @@ def test_sets_of_unequal_size_are_compared_without_pairing(toy):
     assert row.note == "only 20 clips: below 256 it is biased upwards" and row.floor > 0
 
 
+def test_weights_of_the_users_own_name_the_score(toy):
+    real, fake = ArraySource(noise(16, 0)), ArraySource(noise(16, 1))
+    found = scoring.score(fake, real, metrics=["dtfvd-1a2b3c4d", "dtfvd-0a2b3c4d", "dtfvd"])
+    assert [row.metric for row in found] == ["dtfvd-1a2b3c4d", "dtfvd-0a2b3c4d", "dtfvd"]
+    starts = ["dtfvd|1a2b3c4d|dti3d-16-1a2b3c4d:", "dtfvd|0a2b3c4d|dti3d-16-0a2b3c4d:", "dtfvd|default|dti3d-16:"]
+    assert all(row.signature.startswith(start) for row, start in zip(found, starts, strict=True))
+    assert scoring.token_like(found[0].signature) == "dtfvd-1a2b3c4d"
+    assert scoring.metric("dtfvd-32-1a2b3c4d").features.weights == "dti3d-32-1a2b3c4d"
+    for other in ("dtfvd-1a2b3c4", "psnr-1a2b3c4d", "dtfvd-64-1a2b3c4d"):
+        with pytest.raises(UsageError, match="no variant of"):
+            scoring.metric(other)
+
+
+def test_weights_of_the_users_own_that_are_not_here_are_said():
+    (row,) = scoring.score(ArraySource(noise(4, 1)), ArraySource(noise(4, 0)), metrics=["dtfvd-1a2b3c4d"])
+    assert row.value is None and 'no weights "dti3d-16-1a2b3c4d"' in row.note and "weights add dti3d-16" in row.note
+
+
 def test_a_set_is_at_no_distance_from_itself(toy):
     clips = ArraySource(noise(20, 0))
     fvd, kvd = scoring.score(clips, clips, metrics=["fvd", "kvd"])

@@ -141,7 +141,16 @@ def real(tmp_path, clips) -> StoreSource:
     return StoreSource(store.Store(tmp_path / "store"))
 
 
-TOKENS = ["action", "action-macro", "action-facing", "action-animation", "identity", "add-sprite", "mdr-sprite"]
+TOKENS = [
+    "action",
+    "action-macro",
+    "action-facing",
+    "action-animation",
+    "identity",
+    "add-sprite",
+    "mdr-sprite",
+    "endpoint-sprite",
+]
 
 
 def scored(folder: Path, real: StoreSource, frames: dict[str, np.ndarray], told=None, metrics=TOKENS):
@@ -165,7 +174,8 @@ def test_real_clips_beat_shuffled_ones_and_those_beat_noise(tmp_path, real):
         best, middle, worst = (rows[token].value for rows in found)
         assert best >= 0.98 and best > middle + 0.1 and middle > worst + 0.1, token
     assert [rows["identity"].value >= 0.98 for rows in found] == [True, True, False]
-    assert found[0]["add-sprite"].value == 0 < found[1]["add-sprite"].value
+    for token in ("add-sprite", "endpoint-sprite"):
+        assert found[0][token].value == 0 < found[1][token].value
     assert found[0]["mdr-sprite"].value == found[1]["mdr-sprite"].value == 0 and found[2]["mdr-sprite"].value > 90
     assert "no sprite in 0 %; real clips reach" in found[0]["action"].note
     assert "always the commonest" in found[2]["action"].note

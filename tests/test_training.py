@@ -19,7 +19,7 @@ import torch
 from click.testing import CliRunner, Result
 from test_plugins import fake_distribution
 
-from vbench_ctl import files, generation, recipes, registry, runs, store, training
+from vbench_ctl import __version__, files, generation, recipes, registry, runs, store, training
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 
@@ -470,7 +470,10 @@ def other_data(run: Path) -> None:
     [
         (cut, "step-000000012.pt: cut short or not a checkpoint"),
         (foreign, "step-000000012.pt: not a checkpoint of vbench-ctl"),
-        (other_version, "its format is 'vbench-run 9' (vbench-ctl 7.0), this version 0.1.0 reads 'vbench-run 1'"),
+        (
+            other_version,
+            f"its format is 'vbench-run 9' (vbench-ctl 7.0), this version {__version__} reads 'vbench-run 1'",
+        ),
         (other_data, "run: this run was trained on tiny 8x6 test"),
     ],
 )

@@ -258,6 +258,27 @@ def test_where_no_hash_is_published_the_users_file_has_the_name(net, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["second.npz", "weights.json"]
 
 
+def checkpoint(folder, value: float, average: float):
+    """Save what a run does, with averages of what it trains."""
+    import torch
+
+    state = {name: torch.full((3,), value) for name in ("a", "b.num_batches_tracked")}
+    averages = {"a": torch.full((3,), average)}
+    torch.save({"step": 1, "system": state, "ema": averages, "optimizers": {"m": state}}, folder / "run.pt")
+    return folder / "run.pt"
+
+
+def test_checkpoints_of_runs_lie_side_by_side(net, tmp_path):
+    """Nobody published them, so they go by their hash also where the first file to come would have the name."""
+    one, again, other = (weights.add("gated", checkpoint(tmp_path, *values)) for values in ((2, 1), (3, 1), (2, 5)))
+    assert one == again != other  # what counts are the averages
+    held = {row.name: row.state for row in weights.status() if row.name.startswith("gated")}
+    assert held == {"gated": "absent", one: "own", other: "own"}
+    assert {name: array.tolist() for name, array in weights.read(weights.path(one)).items()} == {"a": [1, 1, 1]}
+    with pytest.raises(VbenchError, match=r'no weights "gated-00000000".*weights add gated FILE'):
+        weights.path("gated-00000000")
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vbench_ctl.errors import UsageError
+from vbench_ctl.play.player import Player, Start
 from vbench_ctl.training import Batch, DataFacts, Update
 
 
@@ -53,6 +54,10 @@ class Gan(nn.Module):
     @staticmethod
     def generate(*asked: object) -> list[np.ndarray]:
         return []
+
+    @staticmethod
+    def drive(system: "Gan", start: Start) -> Player:
+        return Player(start.frame, lambda frame, control: (frame[None], frame), {})
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         first = [*self.generator.parameters(), self.unused]

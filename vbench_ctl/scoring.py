@@ -38,6 +38,7 @@ DETECTED, INVERSE, FLOW = "detected", "inverse", "flow"
 # Metrics by token: "ssim", "ssim-glass" for a named variant, "ssim@best" for the best sample of each case
 
 AGGREGATES = ("best", "mean", "worst")
+_OWN = re.compile(r"(?:(.+)-)?([0-9a-f]{8})")  # "fvd-1a2b3c4d", "dtfvd-32-1a2b3c4d": with weights that the user added
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Metric:
     name: str
     variant: str
     aggregate: str = ""  # of the samples of a case; empty for the protocol's
+    own: str = ""  # begin of the hash of weights of the user's own, in place of those that the metric means
 
     @property
     def base(self) -> str:
@@ -124,19 +126,23 @@ class Metric:
     def features(self) -> Features | None:
         """Return which features of which network it is computed from, if any."""
         wanted = getattr(self.module, "features", None)
-        return wanted(**self.options) if wanted else None
+        found = wanted(**self.options) if wanted else None
+        return replace(found, weights=f"{found.weights}-{self.own}") if found and self.own else found
 
 
 def metric(token: str) -> Metric:
     """Resolve a token; an unknown name or variant raises with the nearest."""
     base, at, aggregate = token.partition("@")
     name, _, variant = base.partition("-")
-    module = registry.load("metrics", name)
+    module, own = registry.load("metrics", name), ""
+    with_own = _OWN.fullmatch(variant)
+    if with_own and variant not in module.VARIANTS and module.NEEDS == "features":
+        variant, own = with_own[1] or "", with_own[2]
     if variant not in module.VARIANTS:
         raise unknown(f"variant of {name}", base, [f"{name}-{v}" if v else name for v in module.VARIANTS])
     if at and aggregate not in AGGREGATES:
         raise unknown("aggregate of samples", aggregate, AGGREGATES)
-    found = Metric(token, name, variant, aggregate)
+    found = Metric(token, name, variant, aggregate, own)
     if at and (not found.needs_pair or found.pools):
         raise UsageError(f"{token}: {name} does not compare clip with clip, so no sample is the best; ask for {base}")
     return found
@@ -740,6 +746,7 @@ class Report:
         computation += f",{where}" if where else ""
         runs = f":{self.protocol.runs}runs" if self.protocol and self.protocol.runs > 1 else ""
         notes = [note, found.note, *self._doubts]
+        variant = each.base.partition("-")[2]  # with the hash of weights of the user's own
         return Row(
             metric=each.token,
             value=found.value,
@@ -748,7 +755,7 @@ class Report:
             direction=each.direction,
             n=n,
             protocol=self.where,
-            signature=signature(each.name, each.variant, network, span, count + runs, computation, each.module.VERSION),
+            signature=signature(each.name, variant, network, span, count + runs, computation, each.module.VERSION),
             model=self.model,
             unit=each.module.UNIT,
             dataset=self.protocol.dataset if self.protocol else "",

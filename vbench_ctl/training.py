@@ -651,7 +651,7 @@ def _fingerprint(source: Source) -> str:
 
 
 def _chosen_stages(leaf: ModuleType, stage: str | None) -> tuple[str, ...]:
-    if stage is None:
+    if stage in (None, "all"):
         return leaf.STAGES
     if stage not in leaf.STAGES:
         raise unknown("stage", stage, filter(None, leaf.STAGES))

@@ -100,7 +100,7 @@ def path(name: str, root: str | Path | None = None) -> Path:
     """Return the file of a network after comparing it with its hash; raises when there is none or it is damaged."""
     entry, record = _entry(name), _record(name, root)
     if record is None:
-        return _packaged(entry) or _absent(name, root)
+        return _packaged(entry) or _absent(entry, name, root)
     file = _folder(name, root) / record["file"]
     found = digest(file) if file.is_file() else "-"
     if found != record["sha256"]:
@@ -145,14 +145,20 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
 
 
 def add(name: str, source: str | Path, root: str | Path | None = None) -> str:
-    """Take a file of the user's (weights, a folder of them, or the package that holds them); return its name here."""
+    """Take a file of the user's (weights, a folder of them, or the package that holds them); return its name here.
+
+    Of a checkpoint of a run the weights alone are kept; it is none that anybody published, so it goes by its hash.
+    """
     entry, source = _entry(name), Path(source).expanduser()
     if not source.exists():
         raise VbenchError(f"{source}: not there; expected a file with the weights of {name}")
     with tempfile.TemporaryDirectory() as folder:
         file = _loose(entry, source, Path(folder))
         tensors = read(file)  # refuses what is damaged or harmful
-        kept = _name_of(entry, digest(file), tensors_sha256(tensors))
+        if trained := _trained(tensors):
+            file = Path(folder) / f"{entry.name}.npz"
+            _write_npz(file, trained)
+        kept = _name_of(entry, digest(file), tensors_sha256(trained or tensors), own=bool(trained))
         target = _folder(kept, root) / file.name
         with files.atomic(target) as part:
             shutil.copyfile(file, part)
@@ -164,17 +170,11 @@ def pack(checkpoint: Path, target: Path) -> int:
     """Write the weights in a run's checkpoint alone, averaged where it has averages, as an .npz; return its bytes."""
     if target.suffix != ".npz":
         raise UsageError(f"{target}: weights are packed as .npz; give it a name that ends so")
-    tensors = read(checkpoint)
-    packed = {
-        name.removeprefix(part): tensor
-        for part in ("system.", "ema.")  # the later one wins
-        for name, tensor in tensors.items()
-        if name.startswith(part) and not name.endswith("num_batches_tracked")
-    }
+    packed = _trained(read(checkpoint))
     if not packed:
         raise VbenchError(f'{checkpoint}: no checkpoint of a run, which has its weights under "system"; name one')
-    with files.atomic(target) as unfinished, open(unfinished, "wb") as file:
-        np.savez(file, **packed)  # type: ignore[arg-type]  # names are none of its options
+    with files.atomic(target) as unfinished:
+        _write_npz(unfinished, packed)
     return target.stat().st_size
 
 
@@ -284,10 +284,11 @@ def _same_file(entry: Entry, root: str | Path | None) -> Path | None:
     return None
 
 
-def _absent(name: str, root: str | Path | None) -> NoReturn:
+def _absent(entry: Entry, name: str, root: str | Path | None) -> NoReturn:
     own = [each.name for each in _folder(name, root).parent.glob(f"{name}-*") if _OWN.sub(r"\1", each.name) == name]
     hint = f' (there is "{own[0]}", which is none of the files that this name means)' if own else ""
-    raise VbenchError(f'n/a: no weights "{name}"{hint}; run "vbench-ctl weights fetch {name}"')
+    remedy = f"fetch {name}" if name == entry.name else f"add {entry.name} FILE"
+    raise VbenchError(f'n/a: no weights "{name}"{hint}; run "vbench-ctl weights {remedy}"')
 
 
 def _status(name: str, root: str | Path | None) -> Status:
@@ -356,8 +357,8 @@ def _loose(entry: Entry, given: Path, folder: Path) -> Path:
     return given
 
 
-def _name_of(entry: Entry, sha256: str, tensors: str) -> str:
-    """Return the name that a file may have: the network's own only when it is one of the pinned files."""
+def _name_of(entry: Entry, sha256: str, tensors: str, own: bool) -> str:
+    """Return the name that a file may have: the network's only when it is a pinned file, or none is and it is no `own` one."""
     for other in (entry, *known().values()):
         if any(sha256 == source.sha256 or tensors == source.tensors_sha256 for source in other.pinned):
             if other.name == entry.name:
@@ -365,7 +366,23 @@ def _name_of(entry: Entry, sha256: str, tensors: str) -> str:
             raise VbenchError(
                 f'this file is "{other.name}", not "{entry.name}"; run "vbench-ctl weights add {other.name} FILE"'
             )
-    return f"{entry.name}-{sha256[:8]}" if entry.pinned else entry.name
+    return f"{entry.name}-{sha256[:8]}" if entry.pinned or own else entry.name
+
+
+def _trained(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the weights among the tensors of a run's checkpoint, averaged where it has averages; none of other files."""
+    return {
+        name.removeprefix(part): tensor
+        for part in ("system.", "ema.")  # the later one wins
+        for name, tensor in tensors.items()
+        if name.startswith(part) and not name.endswith("num_batches_tracked")
+    }
+
+
+def _write_npz(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write tensors so that the same ones give the same bytes."""
+    with open(path, "wb") as file:
+        np.savez(file, **tensors)  # type: ignore[arg-type]  # names are none of its options
 
 
 # Reading

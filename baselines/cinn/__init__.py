@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TITLE = "cINN"
 CONTROL = "endpoint"  # where [model] control names a track; else none
-CONTROLS = ("none", "endpoint")
+CONTROLS = ("none", "endpoint", "inferred-actions")
 STAGES = ("video", "frame", "flow")
 WAYS = {
     "samples": "ways to go on from the first frames of --real; --control (the last row) says where they end",
@@ -68,11 +68,13 @@ def generate(system: "FlowStage", asked: Sequence["Asked"]) -> list[np.ndarray]:
 
 
 def _generated(system: "FlowStage", asked: "Asked") -> np.ndarray:
-    from vbench_ctl.baselines.cinn.play import continued
+    from vbench_ctl.baselines.cinn.play import continued, reconstructed
     from vbench_ctl.generation import drawing
 
     if not len(asked.context):
         raise UsageError(f"{asked.name}: cinn continues a frame and none is given; use a protocol with context frames")
+    if asked.real is not None:  # the motion is to be found in the real clip
+        return reconstructed(system, asked.real[len(asked.context) - 1 :], asked.predict)
     told = asked.controls.get(system.settings.control)
     fresh = asked.options is not None and asked.options.fresh_motion
     generator = drawing(asked.seed)

@@ -15,6 +15,11 @@ def kl(mean: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()
 
 
+def moving(first: Tensor, made: Tensor, real: Tensor) -> Tensor:
+    """Return the mean absolute error of (B, T, ...) times how far real numbers are from those of the first frames (B, ...)."""
+    return ((made - real) * (real - first[:, None])).abs().mean()
+
+
 def hinge(real: Tensor, fake: Tensor) -> Tensor:
     """Return a discriminator's loss of its logits."""
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())

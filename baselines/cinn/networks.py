@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vbench_ctl.baselines.cinn.norms import ActNorm, spectral
 
-GROUPS = 16  # of all group norms
+GROUPS = 16  # of all group norms; fewer only in decoders narrower than the released ones
 SLOPE = 0.2  # of the leaky ReLUs
 
 Strides = tuple[int, int, int]  # over time, height, width
@@ -123,7 +123,7 @@ class Spade(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.groups = next(groups for groups in range(GROUPS, 0, -1) if width % groups == 0)
+        self.groups = groups_of(width)
         self.conv = _small(nn.Conv2d(3, hidden, 3, padding=1))
         self.conv_gamma = _small(nn.Conv2d(hidden, width, 3, padding=1))
         self.conv_beta = _small(nn.Conv2d(hidden, width, 3, padding=1))
@@ -161,10 +161,15 @@ class Norm3D(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.bn = nn.GroupNorm(GROUPS, width)
+        self.bn = nn.GroupNorm(groups_of(width), width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.bn(x)
+
+
+def groups_of(width: int) -> int:
+    """Return the most groups, up to 16, that channels can be cut into."""
+    return next(groups for groups in range(GROUPS, 0, -1) if width % groups == 0)
 
 
 def repeated(x: Tensor, factors: Strides) -> Tensor:
@@ -196,12 +201,22 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A start frame (B, 3, H, W) and a code (B, D) -> the frames after it (B, T, 3, H, W) in [-1, 1]."""
+    """A start frame (B, 3, H, W) and a code (B, D) -> the frames after it (B, T, 3, H, W) in [-1, 1].
+
+    With `change` it makes what differs from the start frame; sums may then leave the range.
+    """
 
     def __init__(
-        self, width: int, code: int, upsample_time: Sequence[int], upsample_space: Sequence[int], hidden: int = 128
+        self,
+        width: int,
+        code: int,
+        upsample_time: Sequence[int],
+        upsample_space: Sequence[int],
+        hidden: int = 128,
+        change: bool = False,
     ) -> None:
         super().__init__()
+        self.change = change
         self.fc = nn.Linear(code, 16 * width * 16)
         self.head_0 = DecoderBlock(16 * width, 16 * width, code, hidden)
         for number, (before, after) in enumerate(pairwise((16, 16, 8, 4, 2, 1))):
@@ -215,7 +230,8 @@ class Decoder(nn.Module):
         x = self.head_0(x, picture, code)
         for number, factors in enumerate(self.factors):
             x = self.get_submodule(f"g_{number}")(x, picture, code, factors)
-        return torch.tanh(self.conv_img(F.leaky_relu(x, SLOPE))).transpose(1, 2)
+        made = torch.tanh(self.conv_img(F.leaky_relu(x, SLOPE))).transpose(1, 2)
+        return picture[:, None] + 2 * made if self.change else made
 
 
 # Discriminator of single frames, also that of the frame stage

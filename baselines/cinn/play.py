@@ -25,7 +25,7 @@ def rendered(decoder: Decoder, first: Tensor, code: Tensor, frames: int) -> Tens
     """
     parts: list[Tensor] = []
     while sum(part.shape[1] for part in parts) < frames:
-        parts.append(decoder(first, code))
+        parts.append(decoder(first, code).clamp(-1, 1))
         first = parts[-1][:, -1]
     return torch.cat(parts, 1)[:, :frames]
 
@@ -64,21 +64,31 @@ def transferred(
 
     `endpoints` are those of the query and of each target, where the flow is told.
     """
-    needed = system.settings.frames
-    if len(query) < needed:
-        raise UsageError(
-            f"the video has {len(query)} frames, cinn reads a motion from {needed} or {needed + 1}; take a longer one"
-        )
     ends = endpoints or [None] * (1 + len(targets))
-    clip = seen(system, query[: needed + 1])
-    mean, _ = system.encoder(clip[None, 1:])
-    noise, _ = system.flow(mean, system.condition(clip[:1], _told(system, ends[0])))
+    code = motion(system, query)
+    noise, _ = system.flow(code, system.condition(seen(system, query[:1]), _told(system, ends[0])))
     made = []
     for target, end in zip(targets, ends[1:], strict=True):
         picture = seen(system, target[None])
         code = system.flow.inverse(noise, system.condition(picture, _told(system, end)))
         made.append(_sized(rendered(system.decoder, picture, code, frames)[0], target.shape[:2]))
     return made
+
+
+@torch.no_grad()
+def reconstructed(system: FlowStage, clip: np.ndarray, frames: int) -> np.ndarray:
+    """Render uint8 (frames, H, W, 3) from the first frame of a clip, uint8 (T, H, W, 3), and the motion found in it."""
+    return _sized(rendered(system.decoder, seen(system, clip[:1]), motion(system, clip), frames)[0], clip.shape[1:3])
+
+
+def motion(system: FlowStage, clip: np.ndarray) -> Tensor:
+    """Return the code (1, D) of how a clip, uint8 (T, H, W, 3), goes on from its first frame."""
+    needed = system.settings.frames
+    if len(clip) < needed:
+        raise UsageError(
+            f"the video has {len(clip)} frames, cinn reads a motion from {needed} or {needed + 1}; take a longer one"
+        )
+    return system.encoder(seen(system, clip[: needed + 1])[None, 1:])[0]
 
 
 def realisations(

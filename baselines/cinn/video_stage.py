@@ -71,7 +71,8 @@ class VideoStage(nn.Module):
     def parts(self, frames: Tensor, drawn: Drawn, adversarial: bool) -> Iterator[Update]:
         """Yield the updates of a step for frames (B, 1 + T, 3, H, W) in [-1, 1].
 
-        The discriminators look at the clips even while they have no say: their norms follow as in the release.
+        The discriminators look at the clips even while they have no say: their norms follow as in the release. One that
+        never has a say, its weights being 0, is left out.
         """
         settings, first, real = self.settings, frames[:, 0], frames[:, 1:]
         mean, logvar = self.encoder(real)
@@ -80,23 +81,31 @@ class VideoStage(nn.Module):
         real_window, made_window = real[:, window], made[:, window]
         real_picks, made_picks = (clips.flatten(0, 1)[drawn.picks] for clips in (real, made))
 
-        update = self._temporal_update(real_window, made_window.detach())
-        if adversarial:
-            yield update
-        update = self._patch_update(real_picks, made_picks.detach())
-        if adversarial:
-            yield update
+        over_time, of_frames = settings.weight_temporal or settings.weight_features, settings.weight_patch
+        if over_time:
+            update = self._temporal_update(real_window, made_window.detach())
+            if adversarial:
+                yield update
+        if of_frames:
+            update = self._patch_update(real_picks, made_picks.detach())
+            if adversarial:
+                yield update
 
         terms = {
             "pixels": F.l1_loss(made, real),
             "perceptual": self._perceptual(real, made),
             "kl": losses.kl(mean, logvar),
         }
-        logits, maps = self.temporal(made_window)
-        terms["temporal"] = -logits.mean()
-        terms["features"] = losses.feature_matching(self.temporal(real_window)[1], maps)
-        terms["patch"] = -self.patch(made_picks).mean()
-        counted = list(terms) if adversarial else ["pixels", "perceptual", "kl"]
+        if settings.weight_moving:
+            terms["moving"] = losses.moving(first, made, real)
+        own = list(terms)
+        if over_time:
+            logits, maps = self.temporal(made_window)
+            terms["temporal"] = -logits.mean()
+            terms["features"] = losses.feature_matching(self.temporal(real_window)[1], maps)
+        if of_frames:
+            terms["patch"] = -self.patch(made_picks).mean()
+        counted = terms if adversarial else own
         total = torch.stack([getattr(settings, f"weight_{name}") * terms[name] for name in counted]).sum()
         yield Update("vae", total, {name: term.detach() for name, term in terms.items()})
 
@@ -162,7 +171,12 @@ def encoder(settings: Settings) -> Encoder:
 def decoder(settings: Settings) -> Decoder:
     """Return a new video decoder."""
     return Decoder(
-        settings.decoder_width, settings.code, settings.upsample_time, settings.upsample_space, settings.spade_width
+        settings.decoder_width,
+        settings.code,
+        settings.upsample_time,
+        settings.upsample_space,
+        settings.spade_width,
+        settings.decode_change,
     )
 
 

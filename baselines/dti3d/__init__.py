@@ -1,7 +1,7 @@
 """DTI3D: an I3D that is trained to tell motions apart, whose features DTFVD compares; it makes no clips.
 
 Dorkenwald et al., CVPR 2021, train it on the classes of DTDB; here on the labels of any store, so that there is a
-Frechet distance for data that the published network has not seen.
+Frechet distance for data that the published network has not seen: "dtfvd-<sha8>", after the hash of its weights.
 """
 
 from collections.abc import Sequence
@@ -56,5 +56,5 @@ def generate(system: "System", asked: Sequence["Asked"]) -> list[np.ndarray]:
     """Refuse: this network looks at clips."""
     raise UsageError(
         "dti3d makes no clips, DTFVD compares what it sees in them; take its weights to the scores with "
-        '"vbench-ctl weights add dti3d-16 RUN/checkpoints/step-NUMBER.pt"'
+        '"vbench-ctl weights add dti3d-16 RUN/checkpoints/step-NUMBER.pt", and score by the name that it gets'
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # --help must not import torch
 @click.option("--set", "sets", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a value of the recipe.")
 @click.option("--steps", type=click.IntRange(min=0), help="The same as --set training.steps=N.")
 @click.option("--seed", type=click.IntRange(min=0), help="The same as --set training.seed=N.")
-@click.option("--stage", help="Only this stage of a system that is trained in several.")
+@click.option("--stage", help="Only this stage of a system that is trained in several, or all.")
 @click.option("--out", type=_shared.FOLDER, help="The run folder.  [default: runs/BASELINE-DATA-RECIPE in --root]")
 @click.option("--resume", type=_shared.FOLDER, metavar="RUN", help="Go on with this run; --set may change its recipe.")
 @_shared.device()

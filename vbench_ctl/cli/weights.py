@@ -99,18 +99,26 @@ def status(root: Path | None, as_json: bool) -> None:
 def add(name: str, file: Path, root: Path | None, as_json: bool) -> None:
     """Use FILE for the network NAME, when it is one of the files the name means; otherwise as NAME-<sha8>.
 
+    Scores of sets with weights of your own are called after them: dtfvd-<sha8>, fvd-<sha8>. The checkpoint of a run is
+    always your own.
+
     FILE may be a PyTorch checkpoint, TorchScript, safetensors, .npz, a flax pickle, a TensorFlow SavedModel folder or
     checkpoint, the archive of a package that holds one of them, or a folder of several that belong together.
 
     \b
-    Example:
+    Examples:
         vbench-ctl weights add dti3d-16 I3D_16.pth.tar
+        vbench-ctl weights add dti3d-16 runs/dti3d-wsprites-paper/checkpoints/step-000020000.pt
     """
     from vbench_ctl import weights
 
     kept = weights.add(name, file, root)
     if kept != name:
-        click.echo(f'{file} is none of the files that "{name}" means, so it is kept as "{kept}"', err=True)
+        click.echo(
+            f'{file} is none of the files that "{name}" means, so it is kept as "{kept}"; a score of sets with it is '
+            f"asked for as METRIC-{kept[-8:]}",
+            err=True,
+        )
     _show([row for row in weights.status(root) if row.name == kept], as_json)
 
 

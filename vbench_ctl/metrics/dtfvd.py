@@ -1,6 +1,7 @@
 """Dynamic texture FVD (Dorkenwald et al., CVPR 2021): Frechet distance of an I3D trained on dynamic textures.
 
-Clips of up to 16 frames use the network of 16 (shorter ones are looped), clips of 32 frames, "dtfvd-32", that of 32.
+Clips of up to 16 frames use the network of 16 (shorter ones are looped), clips of 32 frames, "dtfvd-32", that of 32. With
+a network that the user trained and added it is "dtfvd-<sha8>" or "dtfvd-32-<sha8>", after the hash of its weights.
 """
 
 from collections.abc import Sequence
