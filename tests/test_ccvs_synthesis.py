@@ -149,6 +149,7 @@ CONTROLS = {
     'data.control.tracks=["stft"] data.transformer.tracks=["stft"]',
     "actions": 'model.control="actions" model.control_tracks=["actions"] model.control_codes=5 data.transformer.tracks=["actions"]',
     "class": 'model.label_track="actions" model.labels=5 data.transformer.tracks=["actions"]',
+    "grid": "model.grid_places=true model.first_weights=0.5",
 }
 
 
@@ -203,7 +204,7 @@ def test_train_and_continue(trained, control):
     assert ccvs.generate(system, [asked()])[0].shape == (4, 16, 16, 3)
 
 
-@pytest.mark.parametrize("control", ["ending", "unconditional", "actions", "class"])
+@pytest.mark.parametrize("control", ["ending", "unconditional", "actions", "class", "grid"])
 def test_clips_depend_on_their_own_seeds(trained_once, control):
     system = trained_once(control)
     losses = list(system.updates(windows(system), 0))
@@ -216,6 +217,14 @@ def test_clips_depend_on_their_own_seeds(trained_once, control):
     assert np.array_equal(ccvs.generate(system, [two])[0], made[1])  # neither order nor company matter
     other = replace(two, seed=(3, 1))
     assert not np.array_equal(ccvs.generate(system, [other])[0], made[1])
+
+
+def test_places_as_rows_and_columns_and_larger_first_weights(trained_once):
+    weights = trained_once("grid").transformer.state_dict()
+    assert weights["h_emb"].shape == weights["w_emb"].shape == (1, 4, 8) and "s_emb" not in weights
+    plain = trained_once("none").transformer.state_dict()
+    for name in ("head.weight", "tok_emb.weight", "blocks.0.attn.key.weight"):
+        assert 10 < weights[name].std() / plain[name].std() < 40  # 0.5 / 0.02 of 64 to 96 draws
 
 
 def windows(system: System) -> dict[str, Tensor]:

@@ -70,6 +70,8 @@ class Settings:
     heads: int = 16
     width: int = 1024
     frames: int = 16  # frames that have a position, and of a window
+    grid_places: bool = False  # ours: a place in a frame is learnt as a row and a column, not by itself
+    first_weights: float = 0.02  # their standard deviation; a narrow transformer learns faster from a larger one
     transformer_learning_rate: float = 1e-5
 
     def __post_init__(self) -> None:

@@ -122,7 +122,10 @@ class System(nn.Module):
         layout = settings.layout(autoencoder.tokens, control_tokens)
         symbols = settings.control_codes if control_tokens else 0
         sizes = (settings.layers, settings.heads, settings.width)
-        self.transformer = Transformer(layout, settings.codes, symbols, *sizes, labels=settings.labels)
+        grid = autoencoder.size if settings.grid_places else None
+        self.transformer = Transformer(
+            layout, settings.codes, symbols, *sizes, settings.labels, grid, scale=settings.first_weights
+        )
 
     # Training
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from vbench_ctl.baselines.ccvs import layouts
 from vbench_ctl.baselines.ccvs.layouts import ENDING, FRAME, LABEL, START, STATE, Item, Layout
 
-SCALE = 0.02  # of the first weights
+SCALE = 0.02  # of the first weights, as released
 DECAY = 0.01
 
 
@@ -113,6 +114,7 @@ class Transformer(nn.Module):
         width: int,
         labels: int = 0,
         grid: tuple[int, int] | None = None,
+        scale: float = SCALE,
     ) -> None:
         """`grid` asks for a table each for rows and columns in place of one for the places of a frame."""
         super().__init__()
@@ -120,7 +122,7 @@ class Transformer(nn.Module):
         if layout.start:
             self.start_tok_emb = nn.Parameter(torch.randn(1, width))
         if grid:
-            self.h_emb, self.w_emb = (nn.Parameter(torch.zeros(1, side, width)) for side in grid)
+            self.h_emb, self.w_emb = (nn.Parameter(scale * torch.randn(1, side, width)) for side in grid)
         else:
             self.s_emb = nn.Parameter(torch.zeros(1, layout.tokens, width))
         self.t_emb = nn.Parameter(torch.zeros(1, layout.times, width))
@@ -134,7 +136,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, room) for _ in range(layers))
         self.ln_f = nn.LayerNorm(width)
         self.head = nn.Linear(width, max(codes, state_codes), bias=False)
-        self.apply(_drawn)
+        self.apply(partial(_draw, scale=scale))
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Return logits (B, n, symbols) of what a network is fed when these tokens are there."""
@@ -213,8 +215,8 @@ class Transformer(nn.Module):
         return self.s_emb[0, slots]
 
 
-def _drawn(layer: nn.Module) -> None:
+def _draw(layer: nn.Module, scale: float) -> None:
     if isinstance(layer, nn.Linear | nn.Embedding):
-        nn.init.normal_(layer.weight, 0, SCALE)
+        nn.init.normal_(layer.weight, 0, scale)
     if isinstance(layer, nn.Linear) and layer.bias is not None:
         nn.init.zeros_(layer.bias)
