@@ -1,5 +1,10 @@
+import errno
+import ipaddress
 import os
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -21,16 +26,77 @@ def shared() -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[pytest.MonkeyPatch]:
+    """Let the tests' process reach this machine alone, as if it had no network."""
+    with pytest.MonkeyPatch.context() as patch:
+        cut_off(patch)
+        yield patch
+
+
+def cut_off(patch: pytest.MonkeyPatch) -> None:
+    names = {"localhost", socket.gethostname(), "", None}
+
+    def refuse(host: Any, error: type[OSError], code: int) -> None:
+        host = host.decode() if isinstance(host, bytes) else host
+        if host not in names and not (_is_address(host) and _is_own(host)):
+            raise error(code, f"tests reach this machine alone, not {host}")
+
+    def connect(how: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                refuse(address[0], OSError, errno.ENETUNREACH)
+            return how(self, address)
+
+        return checked
+
+    def resolve(host: Any, *given: Any, how: Callable[..., Any] = socket.getaddrinfo, **named: Any) -> Any:
+        if not _is_address(host):
+            refuse(host, socket.gaierror, socket.EAI_NONAME)
+        return how(host, *given, **named)
+
+    patch.setattr(socket.socket, "connect", connect(socket.socket.connect))
+    patch.setattr(socket.socket, "connect_ex", connect(socket.socket.connect_ex))
+    patch.setattr(socket, "getaddrinfo", resolve)
+
+
+def _is_own(host: str) -> bool:
+    """Tell whether an address is one of this machine's: only those can be bound to."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as door:
+            door.bind((host, 0))
+        return True
+    except OSError:
+        return False
+
+
+def _is_address(host: object) -> bool:
+    try:
+        return bool(ipaddress.ip_address(str(host)))
+    except ValueError:
+        return False
+
+
 @pytest.fixture(scope="session")
-def real_weights() -> Path:
+def real_weights(no_network) -> Path:
     """A root with the real networks in it; they are fetched once and kept for the next run."""
     root = Path(os.environ.get("VBENCH_TEST_WEIGHTS", ROOT / ".weights-cache"))
-    for name in ("i3d-k400", "inception-2015", "lpips-alex", "lpips-vgg"):
-        try:
+    no_network.undo()
+    try:
+        for name in ("i3d-k400", "inception-2015", "lpips-alex", "lpips-vgg"):
             weights.fetch(name, root)
-        except VbenchError as error:
-            pytest.skip(f"no real weights: {error}")
+    except VbenchError as error:
+        pytest.skip(f"no real weights: {error}")
+    finally:
+        cut_off(no_network)
     return root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what may fetch weights."""
+    for item in items:
+        if "real_weights" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.network)
 
 
 @pytest.fixture(autouse=True)

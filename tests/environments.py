@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("baselines", "benchmarks", "datasets", "docs", "generators", "results", "tests", "vbench_ctl")
-FILES = ("*.cfg", "*.in", "*.md", "*.toml", "LICENSE", "Makefile")
+FOLDERS = ("baselines", "benchmarks", "datasets", "docs", "examples", "generators", "results", "tests", "vbench_ctl")
+FILES = ("*.cff", "*.cfg", "*.in", "*.md", "*.toml", "*.yml", "LICENSE", "Makefile")
 
 
 def copy_tree(folder: Path) -> Path:

@@ -106,3 +106,11 @@ def test_what_differs_from_a_signature_is_said(folders):
     assert newer.exit_code == 1 and "is at v1 here, the signature is of v9" in newer.stderr
     assert run(*folders, "--like", "psnr").exit_code == UsageError.exit_code
     assert run(*folders, "--like", row["signature"], "--metrics", "psnr").exit_code == 2
+
+
+def test_rows_as_a_table():
+    clips = np.random.default_rng(0).integers(0, 256, (3, 2, 16, 16, 3), np.uint8)
+    rows = vbench_ctl.score(clips, clips[::-1], metrics=["mse", "psnr"])
+    found = vbench_ctl.table(rows)
+    assert found["metric"].tolist() == ["mse", "psnr"] and found["value"].tolist() == [row.value for row in rows]
+    assert not {"per_frame", "provenance", "details"} & set(found.columns)

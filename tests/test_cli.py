@@ -1,6 +1,8 @@
 """The command line: help, examples, exit codes, what goes to stdout, completion, and `prepare` from end to end."""
 
+import errno
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -122,14 +124,6 @@ def test_every_command_appears_in_the_readme():
     assert [words for words in COMMANDS if f"vbench-ctl {words[0]}" not in text] == []
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
-)
-def test_the_commands_in_the_documents_begin_with_a_command(page):
-    lines = examples(page.read_text(encoding="utf-8"))
-    assert [words for words in lines if [words[0]] not in COMMANDS] == []
-
-
 # Exit codes and messages
 
 
@@ -198,6 +192,16 @@ def test_the_kind_of_an_error_decides_the_exit_code(error, code, monkeypatch):
         code,
         "Error: ask the authors for the archive and place it in archives/",
     )
+
+
+def test_what_the_system_refuses_while_reading_is_a_sentence(monkeypatch):
+    def load(kind: str, name: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "archives/a.tar")
+
+    monkeypatch.setattr(registry, "load", load)
+    done = vbench("prepare", "wsprites")
+    assert done.exit_code == 1
+    assert sentence(done) == "Error: archives/a.tar: Input/output error; see to it, then run the same command again"
 
 
 def test_no_command_at_all_shows_the_help():

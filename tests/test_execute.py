@@ -5,6 +5,7 @@ import operator
 import os
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -30,6 +31,16 @@ class Counted:
     def __getstate__(self):
         Counted.pickled += 1
         return {"data": bytes(1000)}
+
+
+def test_a_ray_head_that_has_gone_is_a_sentence():
+    """Ray itself tries for a minute and then ends the process; test_ray.py tries it on a real cluster."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+    where = SimpleNamespace(gcs_address=address)
+    ray = SimpleNamespace(wait=lambda futures, **how: ([], futures), get_runtime_context=lambda: where)
+    with pytest.raises(execute.HeadLost, match=f"^the head of the Ray cluster at {address} has gone; start it again"):
+        execute._first(ray, [object()])
 
 
 def process(shared: Counted, item: int) -> int:

@@ -140,7 +140,7 @@ def test_two_models_do_not_mix(tmp_path, real):
         with pytest.raises(VbenchError, match=f"{wrong}; choose another --out"):
             generation.generate(generation.model(baseline), protocol, real, tmp_path / "out", seed)
     assert (tmp_path / "out/manifest.json").read_bytes() == before
-    for text, wrong in (("{", "not a readable JSON file"), ("[]", "is not of an outputs folder")):
+    for text, wrong in (("{", "not a readable JSON file"), ("[]", "holds outputs with format None")):
         (tmp_path / "out/manifest.json").write_text(text)
         with pytest.raises(VbenchError, match=wrong):
             generation.generate(generation.model("copy-last"), tiny.protocol(), real, tmp_path / "out")

@@ -1,6 +1,6 @@
 """Every stage, killed at random moments and run again, ends like one that was left alone, and leaves nothing else behind.
 
-VBENCH_KILLS says how many kills there are in all (`make soak`: 240); moments are drawn from VBENCH_SEED.
+VBENCH_KILLS says how many kills there are in all (`make soak`: 280); moments are drawn from VBENCH_SEED.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ import pytest
 import torch
 
 HERE = Path(__file__).resolve().parent
-KILLS = int(os.environ.get("VBENCH_KILLS", "6"))
+KILLS = int(os.environ.get("VBENCH_KILLS", "7"))
 SEED = int(os.environ.get("VBENCH_SEED", "0"))
 STORE = ("prepare", "wsprites", "--limit", "32", "--workers", "1")  # of wsprites-quickstart
 PROTOCOL = ("--protocol", "wsprites-quickstart")
@@ -58,6 +58,11 @@ STAGES = {
     "leaderboard": Stage(
         ("leaderboard", *ROWS, "--csv", "tables/t.csv", "--markdown", "tables/t.md"),
         "tables",
+        (STORE, COPY, (*SCORE, "1")),
+    ),
+    "report": Stage(
+        ("report", *ROWS, "--outputs", "outputs/copy", "--clips", "2", "--workers", "1", "--out", "pages/report"),
+        "pages",
         (STORE, COPY, (*SCORE, "1")),
     ),
 }

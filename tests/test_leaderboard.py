@@ -118,7 +118,37 @@ def test_unverified_numbers_hide_unless_asked_for():
     shown, everything = published_rows(), published_rows(include_unverified=True)
     hidden = [r for r in everything if r not in shown]
     assert shown and hidden and len(shown) + len(hidden) == len(everything)
-    assert all("unverified" in r.note for r in hidden) and not any("unverified" in r.note for r in shown)
+    assert {r.signature for r in shown} == {"published"} and {r.signature for r in hidden} == {"published, unverified"}
+
+
+def test_verified_and_unverified_numbers_stand_apart():
+    """In columns of their own, behind ours, which they are kept apart from."""
+    ours = row(
+        "mine", 24.0, "fvd", "fvd|default|i3d-k400:9480e9ea|16f|50000x1|tf,ddof1|v1", protocol="k600-64-c5-p11@1"
+    )
+    found = select(published_rows(True), [ours.protocol])
+    (table,) = tables([replace(ours, direction="lower", unit=""), *found])
+    assert table.labels()[:3] == ["fvd ↓", "fvd ↓, published", "fvd ↓, published, unverified"]
+    held = [[model for model, cells in table.cells.items() if column in cells] for column in table.columns[:3]]
+    assert (
+        held[0] == ["mine"]
+        and "CCVS (2021)" in held[1]
+        and held[2] == ["LARP-L-Long (2024)", "Rolling Diffusion (2024)"]
+    )
+
+
+def test_every_published_number_says_with_what_it_compares():
+    """With the protocol it is filed under; or with none, and why."""
+    said = {r.protocol: r.provenance["compares_with"] for r in published_rows(True)}
+    assert said["bair64-c1-p15@1"] == "bair64-c1-p15@1"
+    for name, protocol in protocols.load_all().items():
+        if name in said and protocol.select is None:
+            assert said[name].startswith("none: how they were made is not known; ") and protocol.note in said[name]
+            (table,) = tables(select(published_rows(True), [name]))
+            assert any("compare with none made here" in remark for remark in table.remarks)
+        elif name in said:
+            assert said[name] == name
+    assert sum(text.startswith("none") for text in said.values()) == 3
 
 
 def test_no_published_number_hides_another():

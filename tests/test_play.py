@@ -6,8 +6,10 @@ import shutil
 import socket
 import struct
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ import torch
 from click.testing import CliRunner
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from vbench_ctl import registry, runs, scoring, tracks
 from vbench_ctl.cli import main
@@ -280,6 +284,22 @@ def test_a_recording_is_scored_against_the_world(tab, tmp_path):
     assert held["model"] == "a-glass" and [clip["sample"] for clip in held["clips"]] == [0, 1]
 
 
+def test_what_a_killed_recording_left_is_replaced(tab, tmp_path):
+    step(tab)
+    (made,) = tab.answer({"do": "record"})
+    manifest = Path(made["folder"]) / "a-glass/manifest.json"
+    (made_then,) = tab.answer({"do": "record"})
+    (clip,) = (Path(made["folder"]) / "a-glass").rglob("*#1.mkv")
+    written = clip.read_bytes()
+    for side in ("a-glass", "truth"):  # as if the second had been killed before it was noted
+        path = manifest.parent.with_name(side) / "manifest.json"
+        held = json.loads(path.read_text())
+        path.write_text(json.dumps({**held, "clips": held["clips"][:1]}))
+    clip.write_bytes(b"")
+    assert tab.answer({"do": "record"}) == [made_then] and clip.read_bytes() == written
+    assert [entry["sample"] for entry in json.loads(manifest.read_text())["clips"]] == [0, 1]
+
+
 def test_without_a_world_the_recorded_clip_stands_beside_as_long_as_it_goes_on(loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(drive.Table, "world", lambda *asked: None)
     tab = drive.Drive(replace(loaded, out=tmp_path))
@@ -399,6 +419,28 @@ def test_one_tab_too_many_is_refused_politely_and_finds_a_place_later(table):
             assert second.receive()["code"] == server.TRY_LATER
     with client.websocket_connect(place, headers=ORIGIN) as third:
         assert unpacked(third.receive_bytes())["kind"] == "clips"
+
+
+def test_of_fifty_players_at_once_those_beyond_the_limit_are_refused_politely(table):
+    def comes(number: int) -> tuple[Any, Any]:
+        socket = connect(f"ws{address[4:]}talk", origin=f"http://127.0.0.1:{port}", open_timeout=60)
+        return socket, socket.recv(timeout=60)
+
+    port = serving.free_port()
+    with serving.serving(table.page, port) as address, ThreadPoolExecutor(50) as crowd:
+        found = list(crowd.map(comes, range(50)))
+        refused = [(socket, json.loads(said)) for socket, said in found if isinstance(said, str)]
+        assert len(refused) == 50 - table.page.most
+        for socket, said in refused:
+            assert said["kind"] == "busy" and "close one" in said["text"]
+            with pytest.raises(ConnectionClosed) as end:
+                socket.recv(timeout=60)
+            assert end.value.rcvd.code == server.TRY_LATER
+        playing = [socket for socket, said in found if isinstance(said, bytes)]
+        for socket in playing:  # and the others go on
+            socket.send(json.dumps({"do": "start", "clip": 0, "frame": 0, "seed": 0}))
+            assert json.loads(socket.recv(timeout=60))["kind"] == "table"
+            socket.close()
 
 
 def test_the_token_is_kept_for_its_owner_alone(home):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,43 @@ def test_a_store_survives_a_killed_worker(cluster, tmp_path):
         assert found.summary[digest] == expected.summary[digest]
 
 
+def waits_for_the_others(folder: Path, item: int) -> int:
+    """Let item 0 take longer than all others together."""
+    until = time.monotonic() + 120
+    while item == 0 and len(list(folder.iterdir())) < 5:
+        assert time.monotonic() < until, "the others wait for the slow one"
+        time.sleep(0.05)
+    (folder / f"{item}").touch()
+    return item**2
+
+
+def test_a_slow_node_holds_nobody_up(cluster, tmp_path):
+    found = list(execute.run(functools.partial(waits_for_the_others, tmp_path), list(range(6)), "ray"))
+    assert found[-1] == (0, 0) and dict(found) == {item: item**2 for item in range(6)}
+
+
+def test_a_lost_result_is_made_again(cluster, monkeypatch):
+    """As Ray says it of one whose node is lost before the driver has it."""
+    import ray
+
+    lost = []
+
+    def get(future: Any, get: Any = ray.get) -> Any:
+        result = get(future)
+        if not lost and isinstance(result, bytes):
+            lost.append(future)
+            raise ray.exceptions.ObjectLostError(future.hex(), "", "")
+        return result
+
+    monkeypatch.setattr(ray, "get", get)
+    found = dict(execute.run(many_bytes, [1, 2, 3], "ray"))
+    assert lost and found == {index: many_bytes(item) for index, item in enumerate([1, 2, 3])}
+
+
+def many_bytes(item: int) -> bytes:
+    return bytes([item]) * (1 << 20)
+
+
 def die(item: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -134,6 +172,48 @@ def test_each_worker_has_a_gpu_of_its_own(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
     with pytest.raises(VbenchError, match=r"^the Ray cluster has no GPU; .* or use --device cpu$"):
         list(execute.run(tiny.double, [1], "ray", gpu=True))
+
+
+# Without its head
+
+
+def begins_and_waits(folder: Path, item: int) -> int:
+    """Do the first item at once; in the second one the head is lost."""
+    (folder / f"{item}").touch()
+    while item and not (folder / "again").exists():
+        time.sleep(0.1)
+    return item
+
+
+def driven(folder: Path, address: str) -> str:
+    """Drive the work from a process of its own, which Ray may end; return what it says."""
+    os.environ.update(RAY_ADDRESS=address, RAY_USAGE_STATS_ENABLED="0")
+    try:
+        return str(dict(execute.run(functools.partial(begins_and_waits, folder), [0, 1], "ray")))
+    except VbenchError as error:
+        return str(error)
+
+
+@pytest.mark.slow
+def test_a_lost_head_is_a_sentence_and_a_new_one_does_the_work(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is an extra")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    head = {"initialize_head": True, "head_node_args": {**NODE, "include_dashboard": False}}
+    nodes = Cluster(**head)
+    with ThreadPoolExecutor(1) as thread:
+        said = thread.submit(tiny.elsewhere, driven, tmp_path, nodes.address)
+        while not (tmp_path / "1").exists() and not said.done():
+            time.sleep(0.1)
+        nodes.remove_node(nodes.head_node, allow_graceful=False)
+        assert "has gone; start it again, then run the same command" in said.result()
+    (tmp_path / "again").touch()
+    nodes = Cluster(**head)
+    try:
+        assert tiny.elsewhere(driven, tmp_path, nodes.address) == "{0: 0, 1: 1}"
+    finally:
+        nodes.shutdown()
 
 
 # On the command line

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vbench_ctl import generation, leaderboard, prepare, scoring, training  # noqa: F401
+from vbench_ctl import generation, leaderboard, prepare, report, scoring, training  # noqa: F401
 from vbench_ctl.cli import main
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 _here = Path(__file__).resolve().parent
 # A checkout: the top-level folders beside this one are vbench_ctl.datasets and so on. An installed package has them inside.
@@ -12,8 +12,8 @@ if (_here.parent / "setup.cfg").is_file() and not (_here / "datasets").is_dir():
 
 
 def __getattr__(name: str) -> Any:
-    """Offer `vbench_ctl.score` and `vbench_ctl.Scores` without importing NumPy and more for every command."""
-    if name in ("score", "Scores"):
+    """Offer `vbench_ctl.score`, `Scores` and `table` without importing NumPy and more for every command."""
+    if name in ("score", "Scores", "table"):
         from vbench_ctl import api
 
         return getattr(api, name)

@@ -7,7 +7,9 @@ from typing import Any
 from vbench_ctl import networks, pairing, protocols, scoring, sources
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.networks import Place
-from vbench_ctl.rows import Row
+from vbench_ctl.rows import Row, table
+
+__all__ = ["Scores", "score", "table"]
 
 
 def score(

@@ -21,8 +21,13 @@ Result = TypeVar("Result")
 Workers = int | Literal["ray"]  # so many processes on this machine, or all of a Ray cluster
 
 ANSWER_SECONDS = 15  # for the machine of RAY_ADDRESS
+LOOK_SECONDS = 5  # between two looks whether the head of a cluster is there
 RETRIES = 3  # of an item whose Ray worker was lost
 _pickled = b""  # of a worker process: the function it runs
+
+
+class HeadLost(VbenchError):
+    """A Ray cluster has lost the machine that holds it together."""
 
 
 def cpus() -> int:
@@ -136,7 +141,7 @@ def _run_on_ray(function: Callable[[Item], Result], items: Sequence[Item], gpu: 
                 start_actor()
             left = len(items)
             while left:
-                (future,), _ = ray.wait(list(busy), num_returns=1)
+                future = _first(ray, list(busy))
                 actor, index = busy.pop(future)
                 try:
                     result = ray.get(future)
@@ -144,6 +149,7 @@ def _run_on_ray(function: Callable[[Item], Result], items: Sequence[Item], gpu: 
                     ray.kill(actor)
                     raise error.cause from error
                 except ray.exceptions.RayError as error:  # lost: the worker, its machine, or the result there
+                    _check_head(ray)
                     losses[index] += 1
                     if losses[index] > RETRIES:
                         raise VbenchError(
@@ -163,9 +169,32 @@ def _run_on_ray(function: Callable[[Item], Result], items: Sequence[Item], gpu: 
                 if index is not None:
                     left -= 1
                     yield index, result
+        except HeadLost:
+            busy.clear()  # who would end these workers is gone
+            raise
         finally:
             for actor, _ in busy.values():
                 ray.kill(actor)
+
+
+def _first(ray: Any, futures: Sequence[Any]) -> Any:
+    """Return one that is done, or find that the head of the cluster has gone: Ray itself would end this process."""
+    while True:
+        done, _ = ray.wait(futures, num_returns=1, timeout=LOOK_SECONDS)
+        if done:
+            return done[0]
+        _check_head(ray)
+
+
+def _check_head(ray: Any) -> None:
+    address = ray.get_runtime_context().gcs_address
+    try:
+        _reach(address)
+    except VbenchError as error:
+        raise HeadLost(
+            f"the head of the Ray cluster at {address} has gone; start it again, then run the same command: what is finished is "
+            "kept"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Where data lives, and writing it so that nothing half-written ever looks finished."""
 
 import errno
+import glob
 import json
 import os
 import re
@@ -41,8 +42,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` (file or folder) which becomes `path` on success and is removed on failure."""
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays, since writers go by it.
-        part = path.absolute().with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix.lower()}")
+        part = path.absolute().with_name(_part_name(path.stem, secrets.token_hex(4), path.suffix))
         try:
             yield part
             if path.is_dir():
@@ -51,6 +51,10 @@ def atomic(path: Path) -> Iterator[Path]:
         except BaseException:
             _remove(part)
             raise
+
+
+def _part_name(stem: str, token: str, suffix: str) -> str:
+    return f".{stem}.{token}.part{suffix.lower()}"  # the suffix stays, since writers go by it
 
 
 @contextmanager
@@ -98,7 +102,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def turn(path: Path) -> Iterator[None]:
-    """Wait until no other process changes the files beside `path`; the folder is the lock, so none is left behind."""
+    """Wait until no other process changes the files beside `path`, and remove what a killed one left of `path`.
+
+    The folder is the lock, so none is left behind.
+    """
     import fcntl
 
     with explained(path):
@@ -107,6 +114,8 @@ def turn(path: Path) -> Iterator[None]:
         try:
             with suppress(OSError):  # some network file systems lock no folders
                 fcntl.flock(folder, fcntl.LOCK_EX)
+                for part in path.parent.glob(_part_name(glob.escape(path.stem), "?" * 8, glob.escape(path.suffix))):
+                    _remove(part)
             yield
         finally:
             os.close(folder)

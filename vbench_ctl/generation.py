@@ -18,12 +18,11 @@ from vbench_ctl.controls import Meaning
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
 from vbench_ctl.protocols import Case, Protocol
-from vbench_ctl.sources import Source
+from vbench_ctl.sources import OUTPUTS, Source, outputs_manifest
 
 if TYPE_CHECKING:  # a list of baselines must not wait for torch
     import torch
 
-FORMAT = "vbench-outputs 1"
 SHOWN = 16  # clips on a sheet
 CHUNK = 8  # clips of one work item, which a trained model makes together
 
@@ -238,7 +237,7 @@ def generate(
     absent = absent_sets(model, task)
     wanted = _wanted(protocol, task.cases, absent)
     header = {
-        "format": FORMAT,
+        "format": OUTPUTS,
         "model": model.title,
         "protocol": protocol.id,
         "seed": seed,
@@ -515,7 +514,7 @@ def show(model: Model, way: str, given: Given, out: Path) -> list[Path]:
             video.write(path, clip)
         pictures.save(out / "sheet.png", pictures.sheet(made[:SHOWN]))
         facts = {"model": model.title, "way": way, "seed": given.seed, **model.facts()}
-        files.write_json(out / "manifest.json", {"format": FORMAT, **facts, "files": [path.name for path in paths]})
+        files.write_json(out / "manifest.json", {"format": OUTPUTS, **facts, "files": [path.name for path in paths]})
     return paths
 
 
@@ -535,9 +534,7 @@ def _check_same(out: Path, header: dict[str, Any]) -> None:
     """Refuse to mix two models or protocols in one folder."""
     if not (out / "manifest.json").exists() or not any(out.rglob("*.mkv")):  # a run that was refused made no clip
         return
-    held = files.read_json(out / "manifest.json")
-    if not isinstance(held, dict):
-        raise VbenchError(f"{out}/manifest.json is not of an outputs folder; choose another --out")
+    held = outputs_manifest(out)
     for key, value in header.items():
         if held.get(key) != value:
             raise VbenchError(f"{out} holds outputs with {key} {held.get(key)}, not {value}; choose another --out")

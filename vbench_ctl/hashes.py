@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vbench_ctl import archives, fetch, files
+from vbench_ctl.errors import VbenchError
 
 _SETTLED_SECONDS = 2  # a file changed more recently may change again within the resolution of its time
 
@@ -17,7 +18,7 @@ def digest(path: Path, root: Path | None = None) -> str:
     """Return the SHA-256 of a file; it is read again only when its size or time has changed."""
     seen = _seen(path)
     entry = read(_cache(root)).get(str(path.resolve()))
-    if entry and entry[:2] == seen:
+    if isinstance(entry, list) and entry[:2] == seen:
         return str(entry[2])
     found = fetch.digest(path)
     if _seen(path) == seen:
@@ -45,7 +46,12 @@ def listing(path: Path) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """Return what a JSON file holds, nothing when it is not there."""
-    return files.read_json(path) if path.exists() else {}
+    found = files.read_json(path) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise VbenchError(
+            f"{path}: holds a {type(found).__name__}, expected a table; remove it, if another version made it"
+        )
+    return found
 
 
 @contextmanager

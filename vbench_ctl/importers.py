@@ -119,6 +119,9 @@ def clips(part: Part) -> Iterator[Clip | store.Dropped]:
                 try:
                     clip = layout.read(opened, source)
                 except VbenchError as error:
+                    path = part.root / name
+                    if not path.is_symlink() and not os.access(path, os.R_OK, effective_ids=True):
+                        raise  # it went meanwhile, and may come again
                     yield store.Dropped(source.id, str(error).replace(f"{part.root}{os.sep}", ""))
                     continue
                 tracks = layout.tracks(opened, source, len(clip))

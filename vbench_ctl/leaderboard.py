@@ -1,22 +1,24 @@
 """Rows to tables, one per protocol, in which a column holds only numbers that were made alike."""
 
 import csv
+import functools
 import importlib
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from vbench_ctl import files, generation, protocols, registry, rows, suites
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.rows import Row
 
 PUBLISHED = "published"  # the signature of a number from the literature: how it was computed is not known exactly
+UNVERIFIED = "published, unverified"  # the same of one that nobody has looked up in a paper
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):  # of 100,000 rows each is looked up several times
     metric: str
     signature: str
     direction: str
@@ -25,7 +27,7 @@ class Column:
     @property
     def label(self) -> str:
         unit = f" ({self.unit})" if self.unit else ""
-        published = ", published" if self.signature == PUBLISHED else ""
+        published = f", {self.signature}" if is_published(self.signature) else ""
         return f"{self.metric}{unit} {ARROWS[self.direction]}".strip() + published
 
 
@@ -48,6 +50,11 @@ class Table:
         ]
 
 
+def is_published(signature: str) -> bool:
+    """Tell whether a number is from the literature."""
+    return signature in (PUBLISHED, UNVERIFIED)
+
+
 def tables(found: Iterable[Row]) -> list[Table]:
     """Group rows into tables, in the order in which the protocols first appear."""
     by_protocol: dict[str, list[Row]] = {}
@@ -62,7 +69,12 @@ def _table(protocol: str, group: list[Row]) -> Table:
     columns = list(dict.fromkeys(map(_column, group)))
     order = list(known.metrics) if known else []
     columns.sort(
-        key=lambda c: (order.index(c.metric) if c.metric in order else len(order), c.metric, c.signature == PUBLISHED)
+        key=lambda c: (
+            order.index(c.metric) if c.metric in order else len(order),
+            c.metric,
+            c.signature == UNVERIFIED,
+            c.signature == PUBLISHED,
+        )
     )
     cells: dict[str, dict[Column, Row]] = {}
     replaced = []
@@ -77,6 +89,8 @@ def _table(protocol: str, group: list[Row]) -> Table:
     models = sorted(cells, key=lambda model: [_rank(column, cells[model].get(column)) for column in columns])
     title = known.title if known else "not a named protocol: these numbers compare with each other only"
     remarks = _remarks(columns) + replaced + _disorder(columns, cells)
+    if known and any(is_published(column.signature) for column in columns) and (why := incomparable(known)):
+        remarks.append(f"published numbers of this table compare with none made here: {why}")
     return Table(protocol, title, columns, {model: cells[model] for model in models}, remarks)
 
 
@@ -87,9 +101,11 @@ def _column(row: Row) -> Column:
 def _without_answered_gaps(group: list[Row]) -> list[Row]:
     """Put what was not available into the column of those who have it; drop it where the model has a number by now."""
     columns = {
-        row.metric: row.signature for row in reversed(group) if row.value is not None and row.signature != PUBLISHED
+        row.metric: row.signature
+        for row in reversed(group)
+        if row.value is not None and not is_published(row.signature)
     }
-    numbers = {(row.model, row.metric) for row in group if row.value is not None and row.signature != PUBLISHED}
+    numbers = {(row.model, row.metric) for row in group if row.value is not None and not is_published(row.signature)}
     return [
         row if row.value is not None else replace(row, signature=columns.get(row.metric, row.signature))
         for row in group
@@ -133,11 +149,11 @@ def _remarks(columns: Sequence[Column]) -> list[str]:
     """Say why a metric has more than one column."""
     remarks = []
     for metric in dict.fromkeys(column.metric for column in columns):
-        signatures = [c.signature for c in columns if c.metric == metric and c.signature != PUBLISHED]
+        signatures = [c.signature for c in columns if c.metric == metric and not is_published(c.signature)]
         for number, signature in enumerate(signatures[1:], 2):
             why = rows.difference(signatures[0], signature)
             remarks.append(f"{metric} [{number}] is kept apart from {metric} [1]: their signatures differ in {why}")
-        if signatures and any(c.metric == metric and c.signature == PUBLISHED for c in columns):
+        if signatures and any(c.metric == metric and is_published(c.signature) for c in columns):
             remarks.append(f"published {metric} is kept apart: papers do not say how they computed it in every detail")
     return remarks
 
@@ -185,25 +201,32 @@ def published_rows(include_unverified: bool = False) -> list[Row]:
 _HIGHER = {"psnr", "ssim", "is", "clipsim", "av_align"}
 
 
+def incomparable(protocol: protocols.Protocol) -> str:
+    """Say why the published numbers of a protocol compare with none made here; an empty text if they do."""
+    return "" if protocol.select else f"how they were made is not known; {protocol.note}"
+
+
 def _published_row(entry: dict[str, str]) -> Row:
     value = float(entry["value"])
     spread = float(entry["std"]) if entry["std"] else None
-    remarks = [entry["note"], "" if entry["verified"] == "true" else "unverified"]
+    verified = entry["verified"] == "true"
+    protocol = protocols.load(entry["protocol"])
     return Row(
-        metric=protocols.published_metric(protocols.load(entry["protocol"]), entry["metric"]),
+        metric=protocols.published_metric(protocol, entry["metric"]),
         value=value,
         low=value - spread if spread else None,
         high=value + spread if spread else None,
         direction="higher" if entry["metric"] in _HIGHER else "lower",
         n=0,
         protocol=entry["protocol"],
-        signature=PUBLISHED,
+        signature=PUBLISHED if verified else UNVERIFIED,
         model=f"{entry['method']} ({entry['year']})",
         dataset=entry["dataset"],
-        note="; ".join(remark for remark in remarks if remark),
+        note=entry["note"],
         provenance={
             "source": entry["source"],
-            "verified": entry["verified"] == "true",
+            "verified": verified,
+            "compares_with": f"none: {why}" if (why := incomparable(protocol)) else protocol.id,
             "interval": "one standard deviation" if spread else "",
         },
     )
@@ -222,6 +245,14 @@ def number(row: Row | None) -> str:
     if row.low is not None and row.high is not None:
         text += f" [{row.low:.4g}, {row.high:.4g}]"
     return text + (" *" if row.note else "")
+
+
+def write(found: Sequence[Table], csv_path: Path | None, markdown_path: Path | None) -> None:
+    """Write tables as CSV and as markdown, each where a path is given."""
+    for path, text in ((csv_path, as_csv), (markdown_path, markdown)):
+        if path:
+            with files.turn(path):
+                files.write_text(path, text(found))
 
 
 def markdown(found: Sequence[Table]) -> str:
@@ -248,12 +279,13 @@ def notes(table: Table) -> list[str]:
         if column in cells and cells[column].note
     ]
     signed = [f"{label}: {column.signature}" for label, column in zip(table.labels(), table.columns, strict=True)]
-    return starred + [line for line in signed if not line.endswith(PUBLISHED)]
+    return starred + [line for line in signed if not line.endswith((PUBLISHED, UNVERIFIED))]
 
 
 def as_csv(found: Sequence[Table]) -> str:
     """Return one line per number, for other programs."""
     text = io.StringIO(newline="")
+    cell = functools.lru_cache(files.cell)  # most texts come again and again
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["protocol", "model", "metric", "value", "low", "high", "direction", "unit", "n", "signature", "note"]
@@ -264,9 +296,7 @@ def as_csv(found: Sequence[Table]) -> str:
                 if row := cells.get(c):
                     texts = (row.direction, row.unit, str(row.n), row.signature, row.note)
                     values = ("" if v is None else repr(v) for v in (row.value, row.low, row.high))
-                    writer.writerow(
-                        [*map(files.cell, (row.protocol, model, row.metric)), *values, *map(files.cell, texts)]
-                    )
+                    writer.writerow([*map(cell, (row.protocol, model, row.metric)), *values, *map(cell, texts)])
     return text.getvalue()
 
 

@@ -186,7 +186,7 @@ def _kept(features: Features, clips: Sequence[np.ndarray]) -> tuple[Path, np.nda
     found = _read(path)
     if found is None or len(found) != sum(map(features.count, clips)):
         found = _compute(features, clips).astype(np.float32, copy=False)
-        with files.atomic(path) as part, open(part, "wb") as file:
+        with files.turn(path), files.atomic(path) as part, open(part, "wb") as file:
             np.save(file, found)
     return path, found
 

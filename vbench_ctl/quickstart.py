@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vbench_ctl import (
-    files,
     generation,
     leaderboard,
     pairing,
@@ -54,8 +53,7 @@ def run(folder: Path, workers: int = 1, say: Callable[[str], None] = print) -> l
         scoring.save(rows, root=folder)
         found += rows
     tables = leaderboard.tables(found)
-    files.write_text(folder / "leaderboard.csv", leaderboard.as_csv(tables))
-    files.write_text(folder / "leaderboard.md", leaderboard.markdown(tables))
+    leaderboard.write(tables, folder / "leaderboard.csv", folder / "leaderboard.md")
 
     say("5/5  pictures")
     _draw(folder, protocol, real, outputs)

@@ -4,10 +4,13 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vbench_ctl import files
 from vbench_ctl.errors import VbenchError
+
+if TYPE_CHECKING:  # commands must not wait for pandas
+    import pandas
 
 _NUMBER = (int, float, type(None))
 _KINDS = {
@@ -47,6 +50,17 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+NESTED = ("per_frame", "provenance", "details")  # fields that no cell of a table holds
+
+
+def table(rows: Iterable[Row]) -> "pandas.DataFrame":
+    """Return rows as a pandas table with a line for each, for notebooks."""
+    import pandas
+
+    columns = [each.name for each in dataclasses.fields(Row) if each.name not in NESTED]
+    return pandas.DataFrame([[getattr(row, name) for name in columns] for row in rows], columns=columns)
 
 
 SIGNATURE_FIELDS = ("metric", "variant", "network", "frames", "clips x samples", "computation", "version")
@@ -89,7 +103,7 @@ def load(path: Path) -> list[Row]:
             wrong = (
                 f"lacks {', '.join(sorted(missing))}"
                 if missing
-                else f"has unknown {', '.join(sorted(set(entry) - known))}"
+                else f"has unknown {', '.join(sorted(set(entry) - known))}, perhaps of a later version: use that one"
             )
             raise VbenchError(f"{path}: row {number} {wrong}")
         _check_values(f"{path}: row {number}", entry)

@@ -11,6 +11,8 @@ from vbench_ctl import tracks as known
 from vbench_ctl.errors import VbenchError, unknown
 from vbench_ctl.remote import Url
 
+OUTPUTS = "vbench-outputs 1"  # the format of the manifest of an outputs folder
+
 
 class Source(Protocol):
     """Clips by id; may be passed to worker processes."""
@@ -147,13 +149,22 @@ class JoinedSource:
         return self.parts[int(number)], inside
 
 
+def outputs_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of an outputs folder; nothing where there is none. Other programs may write there what they like."""
+    path = folder / "manifest.json"
+    held = files.read_json(path) if path.is_file() else {}
+    found = held if isinstance(held, dict) else {}
+    made = str(found.get("format"))
+    if made.startswith(OUTPUTS.partition(" ")[0]) and made != OUTPUTS:
+        raise VbenchError(f"{path}: its format is {made!r}, expected {OUTPUTS!r}; use the version that made it")
+    return found
+
+
 class FolderSource:
     """Videos and frame folders below a folder, with tracks beside them; an outputs folder is one with a manifest."""
 
     def __init__(self, folder: Path):
-        manifest = folder / "manifest.json"
-        held = files.read_json(manifest) if manifest.is_file() else {}
-        self.manifest: dict[str, Any] = held if isinstance(held, dict) else {}
+        self.manifest = outputs_manifest(folder)
         self.paths = video.find(folder)
         self.ids = list(self.paths)
         self.tracks: Sequence[str] = known.names(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ SHARD_BYTES = 256 << 20  # what one work item writes at the most, well below the
 OPEN_SHARDS = 256  # a process may often hold no more than 1024 files
 # What a reader needs to know of a split before it opens a file.
 SUMMARY = ("clips", "height", "width", "fps", "encoding", "tracks", "shards", "content_sha256")
+_OTHER_VERSION = "use the version that made it, or prepare another store elsewhere (--root)"
 
 
 @dataclass(frozen=True)
@@ -238,8 +239,8 @@ def _fixed(text: str) -> np.ndarray:
     return np.array(data, h5py.string_dtype("utf-8", max(1, len(data))))
 
 
-def _attributes(file: h5py.File) -> dict[str, Any]:
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in file.attrs.items()}
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _track_kinds(clip: Clip) -> dict[str, str]:
@@ -422,7 +423,7 @@ def _is_whole(job: _Job) -> bool:
 def _has_fingerprint(path: Path, fingerprint: str) -> bool:
     try:
         with h5py.File(path, "r") as file:
-            return _attributes(file).get("fingerprint") == fingerprint
+            return _text(file.attrs.get("fingerprint")) == fingerprint
     except _UNREADABLE:
         return False
 
@@ -539,7 +540,7 @@ def read_manifest(folder: Path | Url) -> dict[str, Any]:
     manifest = _manifest(folder)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise VbenchError(f"{folder}/manifest.json: its format is {found!r}, expected {FORMAT!r}")
+        raise VbenchError(f"{folder}/manifest.json: its format is {found!r}, expected {FORMAT!r}; {_OTHER_VERSION}")
     splits = manifest.get("splits")
     if not isinstance(splits, dict) or not all(isinstance(summary, dict) for summary in splits.values()):
         raise VbenchError(f'{folder}/manifest.json: "splits" is missing or no table of tables')
@@ -705,26 +706,48 @@ class _Shard:
             self._opened().complete(self._read_index)
         except _UNREADABLE as error:
             raise VbenchError(
-                f"{path}: missing, cut short or not a shard of a store ({error}); {_remedy(path)}"
+                f"{path}: missing, cut short or not a shard of a store ({_why(error)}); {_remedy(path)}"
             ) from error
         finally:
             self.close()
 
     def _read_index(self) -> None:
         file = self._opened().hdf5()
-        attributes = _attributes(file)
-        if attributes.get("store_version") != FORMAT:
-            found = attributes.get("store_version")
-            raise VbenchError(f"{self.path}: its format is {found!r}, expected {FORMAT!r}")
+        attributes = file.attrs
+        found = _text(attributes.get("store_version"))
+        if found != FORMAT:
+            raise VbenchError(f"{self.path}: its format is {found!r}, expected {FORMAT!r}; {_OTHER_VERSION}")
         self.ids = [clip_id.decode() for clip_id in file["clip_id"][:]]
         self.offsets = file["clip_offsets"][:]
-        self.digests = file["clip_sha256"][:]
-        self.track_digests = file["tracks_sha256"][:]
-        self.encoding = str(attributes["encoding"])
+        self.encoding = str(_text(attributes["encoding"]))
         self.tracks: tuple[str, ...] = tuple(json.loads(attributes["tracks"]))
-        self.dropped = [{"id": clip_id, "reason": why} for clip_id, why in json.loads(attributes["dropped"])]
         self.fps = float(attributes.get("fps", 0)) or None
         self.size = (int(attributes.get("height", 0)), int(attributes.get("width", 0)))
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """The digests of its clips: uint8 (N, 32)."""
+        return self._later(lambda file: file["clip_sha256"][:])
+
+    @cached_property
+    def track_digests(self) -> np.ndarray:
+        """The digests of its clips' tracks: uint8 (N, 32)."""
+        return self._later(lambda file: file["tracks_sha256"][:])
+
+    @cached_property
+    def dropped(self) -> list[dict[str, str]]:
+        """The source clips that could not be used."""
+        listed = self._later(lambda file: json.loads(file.attrs["dropped"]))
+        return [{"id": clip_id, "reason": why} for clip_id, why in listed]
+
+    def _later(self, read: Callable[[h5py.File], Any]) -> Any:
+        """Read what only those need who build a store: it would make opening one take twice as long."""
+        try:
+            return self._opened().complete(lambda: read(self._opened().hdf5()))
+        except _UNREADABLE as error:
+            raise VbenchError(f"{self.path}: cannot be read ({_why(error)}); {_remedy(self.path)}") from error
+        finally:
+            self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
@@ -745,7 +768,7 @@ class _Shard:
         try:
             return self._opened().complete(lambda: self._read(name, rows, out))
         except _UNREADABLE as error:
-            raise VbenchError(f"{self.path}: {name} cannot be read ({error}); {_remedy(self.path)}") from error
+            raise VbenchError(f"{self.path}: {name} cannot be read ({_why(error)}); {_remedy(self.path)}") from error
 
     def _opened(self) -> "_File":
         if self._open is None or self._open.process != os.getpid():
@@ -867,6 +890,11 @@ class _Rows:
 
         self.data.id.chunk_iter(note)
         return places
+
+
+def _why(error: Exception) -> str:
+    """Return what the system says; HDF5 puts more words around it."""
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 def _remedy(path: Path | Url) -> str:

@@ -36,6 +36,11 @@ class Commands(_shared.Group):
             return super().invoke(ctx)
         except VbenchError as error:
             raise Failure(error) from error
+        except OSError as error:  # of a file that went, a disk that fails; a pipe that was closed is click's affair
+            if not error.filename:
+                raise
+            said = f"{error.filename}: {error.strerror}; see to it, then run the same command again"
+            raise Failure(VbenchError(said)) from error
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -44,14 +44,11 @@ def command(
     Example:
         vbench-ctl leaderboard --protocol wsprites-control --markdown table.md --csv table.csv
     """
-    from vbench_ctl import files, leaderboard
+    from vbench_ctl import leaderboard
 
     found = leaderboard.collect(rows, root, published, include_unverified, wanted)
     tables = leaderboard.tables(found)
-    if csv_path:
-        files.write_text(csv_path, leaderboard.as_csv(tables))
-    if markdown_path:
-        files.write_text(markdown_path, leaderboard.markdown(tables))
+    leaderboard.write(tables, csv_path, markdown_path)
     if as_json:
         _shared.print_json([row.to_json() for row in found])
     else:

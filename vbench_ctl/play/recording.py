@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vbench_ctl import __version__, files, pictures, tracks, video
 from vbench_ctl.errors import UsageError
-from vbench_ctl.generation import FORMAT
 from vbench_ctl.protocols import Case
+from vbench_ctl.sources import OUTPUTS, outputs_manifest
 
 FILMS = "films"
 FILM_HEIGHT = 192  # of each side
@@ -38,40 +38,45 @@ class Made(NamedTuple):
 def save(folder: Path, case: Case, takes: Sequence[Take], fps: float, seed: int) -> Made:
     """Write CASE#NUMBER into the folder of each take; all of them get the same clips, so that one can be scored by another."""
     with files.locked(folder):
-        number = next(n for n in itertools.count() if not any(_clip(folder, t, case, n).exists() for t in takes))
-        for take in takes:
-            _check(folder / take.name, take)
-        for take in takes:
-            clip = _clip(folder, take, case, number)
-            if take.tracks:
-                tracks.write(tracks.beside(clip), take.tracks, len(take.frames))
-            video.write(clip, take.frames, fps)
-            entry = {"clip": case.clip, "start": case.start, "sample": number, "seed": seed}
-            _note(folder / take.name, take, {**entry, "file": clip.relative_to(folder / take.name).as_posix()})
+        files.sweep(folder)
+        noted = [_noted(folder / take.name, take) for take in takes]
+        held = {entry.get("file") for entries in noted for entry in entries}
+        number = next(n for n in itertools.count() if f"{case.key}#{n}.mkv" not in held)
+        file = f"{case.key}#{number}.mkv"
         film = folder.parent / FILMS / folder.name / f"{case.key}#{number}.mp4"
-        rows = [(take.name, [take.frames]) for take in takes]
-        video.write(film, (np.asarray(page) for page in pictures.grid_frames(rows, FILM_HEIGHT)), fps)
+        written = [film]
+        try:
+            for take in takes:
+                clip = folder / take.name / file
+                written += [clip, tracks.beside(clip)]
+                if take.tracks:
+                    tracks.write(tracks.beside(clip), take.tracks, len(take.frames))
+                video.write(clip, take.frames, fps)
+            rows = [(take.name, [take.frames]) for take in takes]
+            video.write(film, (np.asarray(page) for page in pictures.grid_frames(rows, FILM_HEIGHT)), fps)
+        except BaseException:
+            for path in written:
+                path.unlink(missing_ok=True)
+            raise
+        entry = {"clip": case.clip, "start": case.start, "sample": number, "seed": seed, "file": file}
+        for take, entries in zip(takes, noted, strict=True):
+            _note(folder / take.name, take, [*entries, entry])
     return Made(folder, film)
 
 
-def _clip(folder: Path, take: Take, case: Case, number: int) -> Path:
-    return folder / take.name / f"{case.key}#{number}.mkv"
-
-
-def _check(folder: Path, take: Take) -> None:
-    """Refuse to mix two checkpoints in one folder."""
-    place = folder / "manifest.json"
-    held = files.read_json(place).get("checkpoint") if place.exists() else take.checkpoint
-    if held != take.checkpoint:
+def _noted(folder: Path, take: Take) -> list[dict[str, Any]]:
+    """Return the clips of the manifest; what else lies there is of a recording that was killed. Refuse another checkpoint's."""
+    held = outputs_manifest(folder)
+    if held.get("checkpoint", take.checkpoint) != take.checkpoint:
         raise UsageError(
-            f"{folder} holds recordings of {held}, not of {take.checkpoint}; start vbench-ctl play with another --out"
+            f"{folder} holds recordings of {held['checkpoint']}, not of {take.checkpoint}; start vbench-ctl play with "
+            "another --out"
         )
+    return held.get("clips", [])
 
 
-def _note(folder: Path, take: Take, entry: dict[str, object]) -> None:
-    """Add a clip to the manifest."""
-    place = folder / "manifest.json"
-    clips = files.read_json(place)["clips"] if place.exists() else []
+def _note(folder: Path, take: Take, clips: Sequence[dict[str, Any]]) -> None:
+    """Write the manifest."""
     made = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "with": {"vbench-ctl": __version__}}
-    about = {"format": FORMAT, "model": take.name, "control": "a person", "checkpoint": take.checkpoint, "made": made}
-    files.write_json(place, {**about, "clips": [*clips, entry]})
+    about = {"format": OUTPUTS, "model": take.name, "control": "a person", "checkpoint": take.checkpoint, "made": made}
+    files.write_json(folder / "manifest.json", {**about, "clips": [*clips]})

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vbench_ctl import __version__, files, registry, store
 from vbench_ctl.errors import UsageError
-from vbench_ctl.leaderboard import PUBLISHED
+from vbench_ctl.leaderboard import is_published
 from vbench_ctl.report import boards, charts, clips, training
 from vbench_ctl.report.clips import Group
 from vbench_ctl.report.training import Training
@@ -56,11 +56,11 @@ def write(asked: Asked, out: Path) -> None:
     """Write the report into the folder `out`, in one step; an earlier report there is replaced."""
     out = out.resolve()
     check_free(out)
-    with files.atomic(out) as part:
+    with files.turn(out), files.atomic(out) as part:
         (part / "media").mkdir(parents=True)
         page = _page(asked, part / "media")
         (part / "index.html").write_text(page, encoding="utf-8")
-        files.write_json(part / "rows.json", [row.to_json() for row in asked.rows if row.signature != PUBLISHED])
+        files.write_json(part / "rows.json", [row.to_json() for row in asked.rows if not is_published(row.signature)])
 
 
 def check_free(out: Path) -> None:
@@ -214,7 +214,7 @@ def _scores(rows: Sequence[Row]) -> list[str]:
     """Return a command per model and protocol that computes all its numbers."""
     asked: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
-        if row.signature != PUBLISHED:
+        if not is_published(row.signature):
             outputs = str(row.provenance.get("outputs") or row.model)
             asked.setdefault((outputs, row.protocol, row.model), []).append(row.metric)
     return [

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from vbench_ctl import leaderboard, protocols
-from vbench_ctl.leaderboard import PUBLISHED, Column, Table
+from vbench_ctl.leaderboard import Column, Table, is_published
 from vbench_ctl.report import charts
 from vbench_ctl.rows import Row
 
@@ -132,7 +132,7 @@ def _scale(table: Table, column: Column) -> tuple[float, float]:
 
 def _literature(rows: Sequence[Row]) -> tuple[str, str]:
     """Say whether the numbers of a line are from the literature: "verified" or "unverified", and where from."""
-    published = [row for row in rows if row.signature == PUBLISHED]
+    published = [row for row in rows if is_published(row.signature)]
     if not published:
         return "", ""
     verified = all(row.provenance.get("verified") for row in published)
@@ -169,7 +169,7 @@ def _digest(said: dict[str, object], key: str) -> str:
 
 def again(row: Row) -> str:
     """Return the command that computes a number as its signature says; none for one from the literature."""
-    if row.signature == PUBLISHED or row.value is None:
+    if is_published(row.signature) or row.value is None:
         return ""
     outputs = f"outputs/{row.provenance.get('outputs') or row.model}"
     return shlex.join(["vbench-ctl", "score", outputs, *against(row.protocol), "--like", row.signature])
