@@ -9,16 +9,20 @@ VENV = $(PYTHON) -m venv .venv || { rm -rf .venv; \
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 
-.PHONY: help quickstart test browser slow soak fuzz lint bench clean
+.PHONY: help quickstart test browser slow soak fuzz audit fresh lint bench docs dist clean
 
 help:
 	@echo "make quickstart   see the whole tool work in a few minutes"
 	@echo "make test         all tests, with all extras"
 	@echo "make slow         the tests that take minutes each"
-	@echo "make soak         kill every stage 240 times in all, and look whether it ends the same"
+	@echo "make soak         kill every stage, 280 times in all, and look whether it ends the same"
 	@echo "make fuzz         search for files that break a reader"
+	@echo "make audit        look for known vulnerabilities in what is installed"
+	@echo "make fresh        the two commands of the README in an empty clone, and the wheel without one"
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        measure speed beside other ways of doing the same"
+	@echo "make docs         the pages, in build/site; a warning is an error"
+	@echo "make dist         sdist and wheel in dist, checked by twine"
 
 # The quickstart needs no extras; an environment with all of them will do.
 quickstart: $(if $(wildcard $(STAMP)-all),$(STAMP)-all,$(STAMP)-core)
@@ -36,11 +40,18 @@ slow: $(STAMP)-all
 	$(BIN)/python -m pytest -m slow
 
 soak: $(STAMP)-all
-	VBENCH_KILLS=240 $(BIN)/python -m pytest -s tests/test_kills.py
+	VBENCH_KILLS=280 $(BIN)/python -m pytest -s tests/test_kills.py
 
 fuzz: $(STAMP)-all
 	$(BIN)/python -m pip install --quiet atheris
 	$(BIN)/python tests/fuzz.py
+
+audit: $(STAMP)-all
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python -m pip_audit --local --skip-editable
+
+fresh:
+	tests/fresh.sh
 
 lint: $(STAMP)-all
 	$(BIN)/ruff check .
@@ -63,6 +74,16 @@ bench: $(STAMP)-all
 	$(BIN)/python benchmarks/cinn.py
 	$(BIN)/python benchmarks/play.py
 	$(BIN)/python benchmarks/glass.py
+
+docs: $(STAMP)-all
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+dist: $(STAMP)-all
+	$(BIN)/python -m pip install --quiet twine
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
 
 $(STAMP)-core:
 	$(VENV)

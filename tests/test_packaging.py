@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,11 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+import yaml
 from environments import ROOT, Environment, copy_tree
+from packaging.version import Version
+
+from vbench_ctl import __version__
 
 FOLDERS = {
     "vbench_ctl": "vbench_ctl",
@@ -113,6 +118,12 @@ def test_the_metadata_says_what_it_needs(built):
     assert metadata["Requires-Python"] == ">=3.11"
     assert "Apache-2.0" in (metadata["License"], metadata["License-Expression"])  # setuptools changed the field
     assert {"tf", "ray", "web", "track", "download", "skvideo", "all", "test"} <= {*metadata.get_all("Provides-Extra")}
+
+
+def test_the_version_is_one_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == __version__ == str(Version(__version__))
+    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[0] == __version__
 
 
 @pytest.mark.parametrize("way", ["wheel", "source", "editable"])

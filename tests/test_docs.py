@@ -1,0 +1,107 @@
+"""The pages say what the code says: marks that are filled from it, commands that parse, links that lead somewhere."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+import yaml
+from test_cli import check_example, examples
+
+from vbench_ctl import protocols, registry
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md"), *ROOT.glob("results/**/*.md")])
+NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
+
+
+def loaded(path: Path) -> ModuleType:
+    """Import a program that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pages() -> ModuleType:
+    return loaded(DOCS / "pages.py")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "docs/extending.md"])  # test_plugins.py runs that
+def test_every_command_of_a_page_parses(name, monkeypatch, tmp_path):
+    """Files that a line speaks of need not be there; nothing is run."""
+    monkeypatch.setattr(click.Path, "convert", lambda self, value, param, ctx: Path(value))
+    (tmp_path / "my_videos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for words in examples((ROOT / name).read_text("utf-8")):
+        if {"RUN", "OUTPUTS", "...", "DATASET"} & set(words):
+            continue  # the form of a command, not one to type
+        try:
+            check_example(words)
+        except click.ClickException as error:
+            pytest.fail(f"{name}: vbench-ctl {' '.join(words)}: {error.format_message()}")
+
+
+def test_every_mark_is_filled(pages):
+    for path in DOCS.rglob("*.md"):
+        text = path.read_text("utf-8")
+        shown = pages.on_page_markdown(text)
+        marks = [mark for mark in pages.MARK.finditer(shown) if mark[1] not in pages.KEPT]
+        assert not marks and shown.count("\n") >= text.count("\n"), path
+    with pytest.raises(KeyError):
+        pages.on_page_markdown("<!-- nonsense bair -->")
+
+
+def test_every_part_has_its_page():
+    """A new dataset, metric or baseline is not finished without."""
+    text = {kind: "\n".join(p.read_text("utf-8") for p in (DOCS / kind).glob("*.md")) for kind in registry.FOLDERS}
+    for kind, word in (("datasets", "dataset"), ("metrics", "metric"), ("baselines", "baseline")):
+        lacking = [name for name in registry.names(kind) if f"<!-- {word} {name} -->" not in text[kind]]
+        assert lacking == [], f"docs/{kind} has no section of {lacking}"
+
+
+def test_a_dataset_page_has_options_files_and_protocols(pages):
+    shown = pages.dataset("bair")
+    assert "`--view`" in shown and "c6f8d164" not in shown and "bair_robot_pushing_dataset_v0.tar" in shown
+    held = [p.id for p in protocols.load_all().values() if p.dataset == "bair"]
+    assert held and all(f"[{name}](../protocols.md#{pages.anchor(name)})" in shown for name in held)
+
+
+def test_a_published_number_names_what_it_compares_with(pages):
+    verified, unverified = pages.published("verified"), pages.published("unverified")
+    assert "[bair64-c1-p15@1](protocols.md#bair64-c1-p15-1)" in verified and "| none: how they were made" in verified
+    assert "recalled" in unverified and "recalled" not in verified
+
+
+def test_large_jobs_are_reckoned_from_what_was_measured(pages):
+    measured = (DOCS / "benchmarks.md").read_text("utf-8")
+    assert all(
+        said in measured for said in ("973 us a frame", "1.31 clips per CPU-second", "66.1 s", "0.81 s", "31 ms")
+    )
+    assert "482,000 x (250 frames x 973 us) = 32.6" in pages.jobs()
+
+
+def test_the_navigation_has_every_page():
+    listed = re.findall(r"[\w/-]+\.md", str(yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]))
+    assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_to_files(name):
+    text = re.sub(r"^```.*?^```$|^    [^\n]*$", "", (ROOT / name).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+    assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
+
+
+def test_the_page_of_conventions_is_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    conventions = loaded(ROOT / "benchmarks/conventions.py")
+    page = conventions.PAGE.read_text("utf-8")
+    assert conventions.rendered(page, conventions.kept()) == page
