@@ -12,10 +12,12 @@ import yaml
 from test_cli import check_example, examples
 
 from vbench_ctl import protocols, registry
+from vbench_ctl.cli.generate import Models, model_command
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md"), *ROOT.glob("results/**/*.md")])
+BASELINE = re.compile("|".join(registry.names("baselines")))
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
 
 
@@ -43,6 +45,11 @@ def test_every_command_of_a_page_parses(name, monkeypatch, tmp_path):
     for words in examples((ROOT / name).read_text("utf-8")):
         if {"RUN", "OUTPUTS", "...", "DATASET"} & set(words):
             continue  # the form of a command, not one to type
+        if words[0] == "generate" and (
+            named := BASELINE.match(Path(words[1]).name)
+        ):  # a run has its baseline's options
+            command = model_command(words[1], registry.load("baselines", named[0]))
+            monkeypatch.setattr(Models, "get_command", lambda self, ctx, name, command=command: command)
         try:
             check_example(words)
         except click.ClickException as error:
