@@ -119,7 +119,7 @@ def movements(outputs: Path) -> None:
     made = np.stack(
         [np.stack([fake.frames(name) for name in pair.fakes]) for pair in pairs]
     )  # (cases, samples, T, ...)
-    places = np.stack([real.tracks_of(pair.real, ["position"], 0, FRAMES, 1)["position"] for pair in pairs])
+    places = np.stack([real.tracks_of(str(pair.real), ["position"], 0, FRAMES, 1)["position"] for pair in pairs])
     start, true = places[:, 0], places[:, -1] - places[:, 0]
     read = changes(windows[:, 0], windows[:, -1], start) @ weights
     found = np.stack([changes(each[:, 0], each[:, -1], start) @ weights for each in made.swapaxes(0, 1)], 1)
