@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LAYER = 1e-5  # of the largest value: the tolerance of one layer (README.md of golden/glass and golden/ccvs)
+
 
 class Golden:
     """One file of golden numbers, or the part of it under a prefix."""
@@ -28,3 +30,12 @@ class Golden:
 
     def config(self) -> dict:
         return json.loads(str(self.arrays["config"]))
+
+
+def close(found: Tensor, wanted: Tensor, tolerance: float = LAYER) -> None:
+    assert tuple(found.shape) == tuple(wanted.shape)
+    if wanted.dtype.is_floating_point:
+        far = (found.detach().double() - wanted.double()).abs().max()
+        assert far <= tolerance * max(wanted.abs().max().item(), 1e-6), f"{far} of {wanted.abs().max()}"
+    else:
+        assert torch.equal(found.to(wanted.dtype), wanted)

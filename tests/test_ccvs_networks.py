@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from recorded import LAYER, close
 from torch import Tensor, nn
 
 from vbench_ctl.baselines.ccvs import discriminators, fusion, layers, networks
 
-LAYER, WHOLE, GRADIENT = 1e-5, 1e-4, 1e-3  # of the array's maximum; relative L2 for gradients (golden/ccvs/README.md)
+WHOLE, GRADIENT = 1e-4, 1e-3  # of the array's maximum; relative L2 for gradients (golden/ccvs/README.md)
 
 
 class Golden:
@@ -45,15 +46,6 @@ def golden(shared):
 @pytest.fixture
 def listed(shared):
     return lambda name: json.loads((shared / "golden/ccvs" / f"{name}.json").read_text())
-
-
-def close(found: Tensor, wanted: Tensor, tolerance: float = LAYER) -> None:
-    assert tuple(found.shape) == tuple(wanted.shape)
-    if wanted.dtype.is_floating_point:
-        far = (found.detach().double() - wanted.double()).abs().max()
-        assert far <= tolerance * max(wanted.abs().max().item(), 1e-6), f"{far} of {wanted.abs().max()}"
-    else:
-        assert torch.equal(found.to(wanted.dtype), wanted)
 
 
 def close_gradient(found: Tensor | None, wanted: Tensor) -> None:

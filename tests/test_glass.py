@@ -7,8 +7,8 @@ import glass_golden
 import numpy as np
 import pytest
 import torch
-from glass_golden import GRADIENT, LAYER, WHOLE, close, loaded, named, small_distance
-from recorded import Golden
+from glass_golden import GRADIENT, WHOLE, loaded, named, small_distance
+from recorded import LAYER, Golden, close
 from torch import Tensor, nn
 
 from vbench_ctl.baselines.glass import blocks, losses, motion, networks, strokes

@@ -7,8 +7,8 @@ import glass_golden
 import numpy as np
 import pytest
 import torch
-from glass_golden import GRADIENT, SMALL, WHOLE, close, named, small_distance
-from recorded import Golden
+from glass_golden import GRADIENT, SMALL, WHOLE, named, small_distance
+from recorded import Golden, close
 from torch import Tensor, nn
 
 from vbench_ctl import frames

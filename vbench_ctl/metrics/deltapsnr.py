@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vbench_ctl.metrics import psnr
-from vbench_ctl.statistics.interventions import steps
+from vbench_ctl.statistics.interventions import gained
 
 TITLE = "Delta-PSNR"
 DIRECTION = "higher"
@@ -33,9 +33,7 @@ def values(
     real: np.ndarray, answers: dict[str, np.ndarray], *, against: str = "new-actions", at: int = 4
 ) -> np.ndarray:
     """Return the difference at predicted frame `at`, float64 (1,), or with 0 at each, of uint8 clips (1 + predict, H, W, 3)."""
-    seen = steps(real, at)
-    truth = real[seen]
-    return psnr.values(truth, answers[""][seen]) - psnr.values(truth, answers[against][seen])
+    return gained(psnr.values, real, answers, against, at)
 
 
 def signature(*, against: str = "new-actions", at: int = 4) -> str:

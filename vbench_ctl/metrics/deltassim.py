@@ -4,7 +4,7 @@ import numpy as np
 
 from vbench_ctl.metrics import ssim
 from vbench_ctl.metrics.deltapsnr import DIRECTION, NEEDS, VARIANTS, sets
-from vbench_ctl.statistics.interventions import steps
+from vbench_ctl.statistics.interventions import gained
 
 __all__ = ["DIRECTION", "NEEDS", "VARIANTS", "sets", "signature", "values"]
 
@@ -17,9 +17,7 @@ def values(
     real: np.ndarray, answers: dict[str, np.ndarray], *, against: str = "new-actions", at: int = 4
 ) -> np.ndarray:
     """Return the difference at predicted frame `at`, float64 (1,), or with 0 at each, of uint8 clips (1 + predict, H, W, 3)."""
-    seen = steps(real, at)
-    truth = real[seen]
-    return ssim.values(truth, answers[""][seen]) - ssim.values(truth, answers[against][seen])
+    return gained(ssim.values, real, answers, against, at)
 
 
 def signature(*, against: str = "new-actions", at: int = 4) -> str:

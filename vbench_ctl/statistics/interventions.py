@@ -18,6 +18,18 @@ def steps(clip: np.ndarray, at: int) -> slice:
     return slice(at, at + 1) if at else slice(1, None)
 
 
+def gained(
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    real: np.ndarray,
+    answers: dict[str, np.ndarray],
+    against: str,
+    at: int,
+) -> np.ndarray:
+    """Return by how much an answer to the true actions is more like the real clip than one to others, frame by frame."""
+    seen = steps(real, at)
+    return measure(real[seen], answers[""][seen]) - measure(real[seen], answers[against][seen])
+
+
 def distances(of: str, frames: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     """Return how far each of other clips (T, H, W, 3) is from the first, frame by frame: float64 (T,) each.
 
