@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from recorded import Golden
-from torch import Tensor, nn
+from torch import nn
 
 from vbench_ctl.baselines.glass import perceptual, released
 

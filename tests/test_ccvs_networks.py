@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from recorded import LAYER, close
+from recorded import close
 from torch import Tensor, nn
 
 from vbench_ctl.baselines.ccvs import discriminators, fusion, layers, networks

@@ -127,6 +127,8 @@ def test_workers_and_interruptions_leave_the_same_bytes(tmp_path, real, monkeypa
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     whole, cut = (files.read_json(tmp_path / name / "manifest.json") for name in ("whole", "cut"))
     assert {**whole, "made": 0, "speed": 0} == {**cut, "made": 0, "speed": 0}
+    assert set(whole["made"]) == {"at", "with", "on", "command", "wall_seconds", "cpu_seconds"}
+    assert whole["made"]["cpu_seconds"] > 0
 
 
 def test_two_models_do_not_mix(tmp_path, real):

@@ -92,11 +92,12 @@ def test_what_a_rendered_frame_depends_on():
     codes, shifts = torch.zeros(1, 5, 6), torch.zeros(1, 5, 2)
     states = networks.over_time(system.local.encoder, layers.foregrounds)[:, :, :-1]
     for given, seen in ((1, [1, 1, 1, 1, 1]), (5, [1, 2, 3, 4, 5])):
-        first = torch.cat([part.mask for part in system.local._rendered(states, codes, shifts, given)], 1)
+        given_moved = layers.moved_foregrounds[:, :given]
+        first = torch.cat([part.mask for part in system.local._rendered(states, given_moved, codes, shifts)], 1)
         for changed in range(6):
             other = states.clone()
             other[:, changed] += 1
-            made = torch.cat([part.mask for part in system.local._rendered(other, codes, shifts, given)], 1)
+            made = torch.cat([part.mask for part in system.local._rendered(other, given_moved, codes, shifts)], 1)
             moved = [(made[0, t] != first[0, t]).any().item() for t in range(5)]
             assert moved == [changed < seen[t] and changed <= t for t in range(5)]
 
@@ -234,6 +235,32 @@ def test_steps_refuse_actions_that_are_not_learnt():
     state = play.start(system, frames.normalised(clips(1)[:, 0]))
     with pytest.raises(UsageError, match="0 to 4"):
         play.step(system, state, torch.tensor([5]), torch.zeros(1, 2))
+
+
+def test_a_rendered_change_begins_as_none_and_sees_what_it_changes():
+    system = tiny(render_change=True).eval()
+    video = frames.normalised(clips())
+    with torch.no_grad():
+        layers = system.layers(video)
+        made = system.rendering(layers, 3)
+        torch.testing.assert_close(made.pictures[0][:, :3], layers.moved_foregrounds[:, :3])
+        again = motion.shifted(made.pictures[0][:, 2], layers.foreground_shifts[:, 3])
+        torch.testing.assert_close(made.pictures[0][:, 3], again)  # from what was rendered, where nothing is given
+        for weight in system.local.renderer.heads[-1].parameters():
+            torch.nn.init.normal_(weight, std=0.01)
+        one, other = (
+            system.local.renderer(torch.zeros(1, 8, 4, 6), moved).mask for moved in torch.randn(2, 1, 3, 32, 48)
+        )
+        changed = system.rendering(layers, 3).pictures[0]
+    assert not torch.equal(one, other) and not torch.allclose(changed, made.pictures[0])
+    assert changed.abs().max() <= 1
+
+
+def test_rendering_is_compared_with_the_first_foreground_moved_on():
+    batch = {"frames": clips()}
+    with torch.no_grad():
+        found = tiny(render_change=True).eval().evaluate(batch, 0)
+    assert found["l1_rendered"] == pytest.approx(found["l1_moved"], rel=0.01)
 
 
 def test_masked_feedback_feeds_the_masked_picture():

@@ -211,11 +211,39 @@ def test_the_command_prints_and_writes(tmp_path):
         (["--protocol", "bair65"], 2, 'no protocol "bair65"; did you mean'),
         (["--no-published", "--protocol", "bair64-c1-p15"], 1, "no rows for bair64-c1-p15@1"),
         (["missing.json"], 2, "does not exist"),
+        ([__file__, "--check"], 2, "--check needs --tables FOLDER for these rows"),
     ],
 )
 def test_wrong_words_end_with_a_sentence(arguments, code, message):
     ended = CliRunner().invoke(main, ["leaderboard", *arguments])
     assert ended.exit_code == code and message in ended.output and "Traceback" not in ended.output
+
+
+def test_tables_are_written_one_by_one_and_kept_in_step(tmp_path):
+    rows.save(tmp_path / "r.json", [row(protocol="bair64-c1-p15@1"), row(protocol="of/mine")])
+    words, folder = (
+        ["leaderboard", str(tmp_path / "r.json"), "--no-published", "--tables", str(tmp_path / "t")],
+        tmp_path / "t",
+    )
+    run = CliRunner().invoke
+    assert run(main, [*words, "--check"]).exit_code == 1
+    assert run(main, words).exit_code == 0
+    (folder / "README.md").write_text("mine")
+    assert sorted(path.name for path in folder.glob("*.md")) == ["README.md", "bair64-c1-p15@1.md", "of_mine.md"]
+    assert "| m |" in (folder / "bair64-c1-p15@1.md").read_text()
+    assert run(main, [*words, "--check"]).exit_code == 0
+    (folder / "bair64-c1-p15@1.csv").write_text("by hand")
+    (folder / "bair64-c1-p2@1.md").write_text("of long ago")
+    ended = run(main, [*words, "--check"])
+    assert ended.exit_code == 1 and "bair64-c1-p15@1.csv: not what the rows give" in ended.output
+    assert (folder / "bair64-c1-p15@1.csv").read_text() == "by hand"
+    assert run(main, words).exit_code == 0 and (folder / "README.md").read_text() == "mine"
+    assert "no rows for bair64-c1-p2@1.md" in run(main, [*words, "--check"]).output
+
+
+def test_the_tables_that_come_with_the_toolkit_are_what_its_rows_give():
+    ended = CliRunner().invoke(main, ["leaderboard", "--check"])
+    assert ended.exit_code == 0, ended.output
 
 
 def test_what_was_not_available_shares_the_column_of_those_who_have_it():

@@ -152,7 +152,7 @@ def test_outputs_and_rows_are_the_same(cluster, tmp_path, monkeypatch):
         folder = tmp_path / f"{workers}" / "noise"
         generation.generate(generation.model("noise"), tiny.protocol(), real, folder, workers=workers)
         scored = scoring.score(sources.open_source(folder), real, tiny.protocol(), workers=workers)
-        rows[workers] = [replace(row, provenance={**row.provenance, "at": ""}) for row in scored]
+        rows[workers] = [replace(row, provenance={**row.provenance, "made": "", "generated": ""}) for row in scored]
     assert rows["ray"] == rows[1] and len(rows[1]) == 4 and all(row.value is not None for row in rows[1])
     videos = {path.name: path.read_bytes() for path in (tmp_path / "1").rglob("*.mkv")}
     assert {path.name: path.read_bytes() for path in (tmp_path / "ray").rglob("*.mkv")} == videos

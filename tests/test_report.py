@@ -369,7 +369,7 @@ def test_outputs_without_a_protocol_need_their_real_clips(material, tmp_path):
 
 
 def test_a_card_says_everything_of_a_number():
-    said = {"outputs": "mine", "outputs_sha256": "ab" * 32, "at": "2026-01-01", "device": "cpu"}
+    said = {"outputs": "mine", "outputs_sha256": "ab" * 32, "made": {"at": "2026-01-01"}, "device": "cpu"}
     card = dict(boards.card(row("m", 20.0, floor=1.5, note="few", provenance=said)))
     assert card["signature"] == PSNR and card["interval"] == "19.5 to 20.5 (95 %)" and card["note"] == "few"
     assert card["outputs"] == "mine abababababababab" and card["floor"].startswith("1.5")

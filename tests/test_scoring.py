@@ -67,7 +67,7 @@ def test_workers_chunks_and_order_do_not_change_a_score(tmp_path, real, monkeypa
         monkeypatch.setattr(scoring, "CHUNK", chunk)
         found.append(
             [
-                replace(row, provenance={**row.provenance, "at": ""})
+                replace(row, provenance={**row.provenance, "made": ""})
                 for row in scoring.score(outputs, real, tiny.protocol(), workers=workers)
             ]
         )

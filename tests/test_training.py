@@ -220,6 +220,18 @@ def test_stages_are_trained_in_order_and_see_the_earlier_ones():
     assert training.load(run, "autoencoder").system.stage == "autoencoder"
 
 
+def test_a_run_says_what_each_stage_took_and_by_which_commands():
+    trained("run", baseline="toy-staged", stage="autoencoder")
+    before = runs.history(runs.open_run(Path("run")))["stages"]
+    assert before["autoencoder"]["steps"] == 12 and before["autoencoder"]["cpu_seconds"] > 0
+    assert before["predictor"] == {"steps": 0, "wall_seconds": 0, "cpu_seconds": 0}
+    trained("run", "training.predictor.steps=9", baseline="toy-staged", resume=True)
+    after = runs.history(runs.open_run(Path("run")))
+    assert after["stages"]["autoencoder"] == before["autoencoder"] and after["stages"]["predictor"]["steps"] == 9
+    assert len(after["commands"]) == 2 and after["seed"] == {"autoencoder": 0, "predictor": 0}
+    assert after["data"]["predictor"].startswith("tiny 8x6 test ")
+
+
 def test_one_stage_at_a_time():
     with pytest.raises(VbenchError, match="the stage predictor needs the stage autoencoder, which was not trained"):
         trained("run", baseline="toy-staged", stage="predictor")
@@ -230,6 +242,20 @@ def test_one_stage_at_a_time():
     assert same(one, newest(trained("whole", baseline="toy-staged"), "predictor"))
     with pytest.raises(UsageError, match='no stage "predicter"; did you mean "predictor"'):
         trained("run", baseline="toy-staged", stage="predicter")
+
+
+def test_a_stage_of_other_data_than_the_one_before_is_refused_unless_it_is_meant_so():
+    trained("run", baseline="toy-staged", stage="autoencoder")
+    store.build(Path("vbench-home/stores/other/8x6@2"), tiny.recipe(test=tiny.work("test", (9, 9, 9))))
+    with pytest.raises(
+        VbenchError, match=r"its stage autoencoder was trained on tiny 8x6 test \w+, and predictor would be"
+    ):
+        trained("run", "data.dataset=other", baseline="toy-staged", stage="predictor", resume=True)
+    assert (
+        not runs.checkpoints(Path("run"), "predictor") and "predictor" not in runs.open_run(Path("run")).about["data"]
+    )
+    trained("run", "data.predictor.dataset=other", baseline="toy-staged", stage="predictor", resume=True)
+    assert runs.checkpoints(Path("run"), "predictor")
 
 
 # Going on

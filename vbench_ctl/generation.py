@@ -6,14 +6,13 @@ import functools
 import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vbench_ctl import __version__, controls, execute, files, pairing, pictures, registry, resize, speed, tracks, video
+from vbench_ctl import controls, execute, files, pairing, pictures, provenance, registry, resize, speed, tracks, video
 from vbench_ctl.controls import Meaning
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
@@ -194,6 +193,14 @@ class Model:
             "options": dataclasses.asdict(self.options) if self.options else {},
         }
 
+    def history(self) -> dict[str, Any]:
+        """Return how the run was trained."""
+        if not self.run:
+            return {}
+        from vbench_ctl import runs
+
+        return {"run": runs.history(runs.open_run(self.run))}
+
 
 def model(word: str | Path, device: str = "cpu", **options: Any) -> Model:
     """Resolve a word of the command line: the folder of a run, or the name of a baseline that needs no training."""
@@ -246,6 +253,7 @@ def generate(
         **({"absent_sets": absent} if protocol.sets else {}),
         **model.facts(),
     }
+    watch = provenance.Stopwatch()
     with files.locked(out):
         _check_same(out, header)
         known = _held_speed(out)
@@ -261,7 +269,7 @@ def generate(
             for index, found in execute.run(generate_chunk, chunks, workers, gpu=model.device.startswith("cuda")):
                 known |= found
                 advance(len(chunks[index]))
-        made = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "with": {"vbench-ctl": __version__}}
+        made = {**provenance.made(), **watch.spent(), **model.history()}
         manifest = {**header, **known, "made": made, "clips": [each.entry(task) for each in wanted]}
         files.write_json(out / "manifest.json", manifest)
     return manifest

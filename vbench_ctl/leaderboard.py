@@ -4,6 +4,7 @@ import csv
 import functools
 import importlib
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -185,14 +186,26 @@ def scored_rows(root: str | Path | None = None) -> list[Row]:
 
 def reproduced_rows() -> list[Row]:
     """Return the rows that come with the toolkit."""
-    folders = [Path(place) / "reproduced" for place in importlib.import_module("vbench_ctl.results").__path__]
-    return [row for folder in folders for path in sorted(folder.glob("*.json")) for row in rows.load(path)]
+    return [row for path in reproduced() for row in rows.load(path)]
+
+
+def reproduced() -> list[Path]:
+    """Return the files of the rows that come with the toolkit."""
+    return sorted((_results() / "reproduced").glob("*.json"))
+
+
+def shipped_tables() -> Path:
+    """Return the folder of the tables that come with the toolkit: those of `reproduced`."""
+    return _results() / "tables"
+
+
+def _results() -> Path:
+    return Path(next(iter(importlib.import_module("vbench_ctl.results").__path__)))
 
 
 def published_rows(include_unverified: bool = False) -> list[Row]:
     """Return the numbers of the literature; those that nobody has looked up in a paper stay hidden by default."""
-    (place, *_) = importlib.import_module("vbench_ctl.results").__path__
-    with open(Path(place) / "published.csv", encoding="utf-8", newline="") as file:
+    with open(_results() / "published.csv", encoding="utf-8", newline="") as file:
         return [
             _published_row(entry) for entry in csv.DictReader(file) if include_unverified or entry["verified"] == "true"
         ]
@@ -253,6 +266,38 @@ def write(found: Sequence[Table], csv_path: Path | None, markdown_path: Path | N
         if path:
             with files.turn(path):
                 files.write_text(path, text(found))
+
+
+def write_each(found: Sequence[Table], folder: Path) -> None:
+    """Write a markdown and a CSV file for each table into a folder."""
+    for name, text in _texts(found).items():
+        with files.turn(folder / name):
+            files.write_text(folder / name, text)
+
+
+def check_each(found: Sequence[Table], folder: Path) -> None:
+    """Refuse a folder of tables that is not what the rows give."""
+    wanted = _texts(found)
+    wrong = [name for name, text in wanted.items() if not _holds(folder / name, text)]
+    if wrong:
+        raise VbenchError(
+            f"{folder}: {', '.join(wrong)}: not what the rows give; run the same command without --check to write them anew"
+        )
+    if more := sorted({path.name for path in folder.glob("*@*") if path.suffix in (".md", ".csv")} - wanted.keys()):
+        raise VbenchError(f"{folder}: there are no rows for {', '.join(more)}; remove what is out of date")
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text("utf-8") == text
+
+
+def _texts(found: Sequence[Table]) -> dict[str, str]:
+    names = {table.protocol: re.sub(r"^\.|[^\w.@+-]", "_", table.protocol) for table in found}
+    return {
+        f"{names[table.protocol]}{suffix}": text([table])
+        for table in found
+        for suffix, text in ((".md", markdown), (".csv", as_csv))
+    }
 
 
 def markdown(found: Sequence[Table]) -> str:

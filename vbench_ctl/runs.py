@@ -8,24 +8,21 @@ pictures/, tensorboard/, wandb/          samples over time, and loggers
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 import secrets
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vbench_ctl import __version__, files, recipes
+from vbench_ctl import __version__, files, provenance, recipes
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.recipes import DataSettings, Recipe, TrainingSettings
 
 FORMAT = "vbench-run 1"
+WITH = ("torch", "numpy", "accelerate")
 STATE = ("step", "system", "optimizers", "ema", "facts")  # what every checkpoint has
 
 
@@ -72,7 +69,7 @@ def create(folder: Path, baseline: str, recipe: Recipe, **facts: Any) -> Run:
         "recipe": recipe.name,
         "seed": {stage: training.seed for stage, training in recipe.training.items()},
         "data": {},
-        "made": _made(),
+        "made": provenance.made(*WITH),
         **facts,
     }
     files.write_text(folder / "recipe.toml", text)
@@ -106,14 +103,20 @@ def go_on(folder: Path, recipe: Recipe) -> Run:
         changes |= {f"{stage} {key}".strip(): after[key] for key in after if after[key] != before[key]}
     if not changes and not any(checkpoints(folder, stage) for stage in recipe.data):
         return held
-    about = {**held.about, "resumed": [*held.about.get("resumed", []), {**_made(), "changes": changes}]}
+    about = {**held.about, "resumed": [*held.about.get("resumed", []), {**provenance.made(*WITH), "changes": changes}]}
     files.write_text(folder / "recipe.toml", recipes.text(recipe))
     files.write_json(folder / "run.json", about)
     return Run(folder, held.baseline, recipe, about)
 
 
-def note_data(run: Run, stage: str, fingerprint: str) -> None:
-    """Write down what a stage is trained on; when it goes on it must be the same."""
+def note_data(run: Run, stage: str, fingerprint: str, before: Sequence[str] = ()) -> None:
+    """Write down what a stage is trained on; it must be the same when it goes on, and in the stages `before`."""
+    for name in before:
+        if (seen := run.about["data"].get(name, fingerprint)) != fingerprint:
+            raise VbenchError(
+                f"{run.folder}: its stage {name} was trained on {seen}, and {stage} would be trained on {fingerprint}; put "
+                f"the data back, train anew with another --out, or, if it is meant so, --set data.{stage}.dataset=..."
+            )
     held = run.about["data"].setdefault(stage, fingerprint)
     if held != fingerprint:
         raise VbenchError(
@@ -121,16 +124,6 @@ def note_data(run: Run, stage: str, fingerprint: str) -> None:
             "or train anew with another --out"
         )
     files.write_json(run.folder / "run.json", run.about)
-
-
-def _made() -> dict[str, Any]:
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "accelerate")}
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "with": {"vbench-ctl": __version__, "python": platform.python_version(), **versions},
-        "on": f"{platform.system()} {platform.machine()}",
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
 
 
 # Checkpoints
@@ -237,6 +230,25 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         return []
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def history(run: Run) -> dict[str, Any]:
+    """Return how a run was made: its recipe, its seeds, all commands, and the steps and cost of each stage."""
+    legs = [run.about["made"], *run.about.get("resumed", [])]
+    return {
+        "recipe": run.about["recipe"],
+        "seed": run.about["seed"],
+        "data": run.about["data"],
+        "commands": [leg["command"] for leg in legs],
+        "stages": {stage: _cost(run.folder, stage) for stage in run.recipe.training},
+    }
+
+
+def _cost(folder: Path, stage: str) -> dict[str, float]:
+    """Return how many steps a stage is trained for and what the ones that counted took, as far as they are logged."""
+    entries = [entry for entry in read_log(folder) if entry["stage"] == stage]
+    cost = {name: round(sum(entry.get(name, 0.0) for entry in entries), 2) for name in ("wall_seconds", "cpu_seconds")}
+    return {"steps": max((entry["step"] for entry in entries), default=0), **cost}
 
 
 def rewind_log(folder: Path, stage: str, step: int) -> None:

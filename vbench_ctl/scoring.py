@@ -2,18 +2,16 @@
 
 import functools
 import hashlib
-import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, inverse, networks, pairing, registry, rows, store
+from vbench_ctl import execute, files, inverse, networks, pairing, provenance, registry, rows, store
 from vbench_ctl import tracks as known
 from vbench_ctl.doubts import Look, doubts, look
 from vbench_ctl.errors import UsageError, VbenchError, unknown
@@ -199,6 +197,7 @@ def score(
 
     With `real_stats`, a file of mean and covariance, Frechet distances are those to it; no real clips are needed then.
     """
+    watch = provenance.Stopwatch()
     chosen = tuple(metric(token) for token in dict.fromkeys(metrics or default_metrics(protocol)))
     stats = _stats(real_stats, protocol, chosen) if real_stats else None
     place = networks.settled(place, chosen)
@@ -220,28 +219,26 @@ def score(
             results[index] = result
             advance(len(chunks[index]))
     scored = [clip for result in results for clip in result]
-    provenance = {
-        "vbench-ctl": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "machine": platform.machine(),
-        "device": place.device,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    facts: dict[str, Any] = {
+        "made": {**provenance.made("numpy"), **watch.spent()},
+        "device": place.device if place.device == "cpu" else provenance.hardware(place.device),
+        "seed": fake.manifest.get("seed"),
+        "generated": fake.manifest.get("made"),
         "outputs": fake.name,
         "outputs_sha256": hashlib.sha256(b"".join(clip.sha256 for clip in scored)).hexdigest(),
         "real": real.name,
         "real_sha256": real_sha256(real, scored),
     }
     if any(each.sets for each in able):
-        provenance["sets_sha256"] = hashlib.sha256(b"".join(clip.sets_sha256 for clip in scored)).hexdigest()
+        facts["sets_sha256"] = hashlib.sha256(b"".join(clip.sets_sha256 for clip in scored)).hexdigest()
     if any(each.compares_tracks for each in able):
-        provenance["tracks_sha256"] = hashlib.sha256(b"".join(clip.tracks_sha256 for clip in scored)).hexdigest()
+        facts["tracks_sha256"] = hashlib.sha256(b"".join(clip.tracks_sha256 for clip in scored)).hexdigest()
     name = model or str(fake.manifest.get("model") or fake.name)
-    where = protocol.id if protocol else f"{real.name}:{provenance['real_sha256'][:8]}"
+    where = protocol.id if protocol else f"{real.name}:{facts['real_sha256'][:8]}"
     if real_stats:
-        provenance["real_sha256"] = digest(real_stats)
-        lossy += f",real-stats-{provenance['real_sha256'][:8]}"
-    report = Report(protocol, scored, where, name, lossy, provenance, stats, fake.manifest)
+        facts["real_sha256"] = digest(real_stats)
+        lossy += f",real-stats-{facts['real_sha256'][:8]}"
+    report = Report(protocol, scored, where, name, lossy, facts, stats, fake.manifest)
     return [report.absent(each, lacking[each]) if lacking.get(each) else report.row(each) for each in chosen]
 
 

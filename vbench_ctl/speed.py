@@ -1,12 +1,11 @@
 """How fast a model answers and what it needs, measured once while it generates: for its outputs' manifest."""
 
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from vbench_ctl.provenance import hardware
 
 
 def measured(
@@ -26,7 +25,7 @@ def measured(
         "step_ms": round(clip_ms / steps, 3),
         "memory_mb": round(_memory_bytes(device) / 1e6),
         "parameters": sum(each.numel() for each in network.parameters()) if hasattr(network, "parameters") else 0,
-        "hardware": _hardware(device),
+        "hardware": hardware(device),
         "threads": _threads(),
     }
 
@@ -62,17 +61,3 @@ def _memory_bytes(device: str) -> int:
 def _threads() -> int:
     """Return how many threads PyTorch uses, 1 where it is not needed."""
     return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
-
-
-def _hardware(device: str) -> str:
-    """Name the GPU or the processor."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    if os.path.exists("/proc/cpuinfo"):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        for line in lines:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

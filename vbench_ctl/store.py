@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, protocols
+from vbench_ctl import __version__, execute, files, protocols, provenance
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
@@ -397,10 +396,7 @@ def _new_manifest(recipe: Recipe) -> dict[str, Any]:
         "version": recipe.version,
         **recipe.facts,
         "card": recipe.card,
-        "made": {
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "with": {"vbench-ctl": __version__, "numpy": np.__version__, "h5py": h5py.__version__},
-        },
+        "made": provenance.made("numpy", "h5py"),
         "splits": {},
     }
 

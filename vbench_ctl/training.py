@@ -25,7 +25,7 @@ import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from vbench_ctl import files, live, pictures, recipes, registry, runs, store
+from vbench_ctl import files, live, pictures, provenance, recipes, registry, runs, store
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.processes import Processes, chosen_device, joined
 from vbench_ctl.recipes import DataSettings, Recipe, TrainingSettings
@@ -154,7 +154,8 @@ def _train_stage(
         held_windows = _windows(open_data(data, data.validation, root), data, settings.seed, processes.say)
     facts = data_facts(windows, source)
     if processes.main:
-        runs.note_data(run, stage, _fingerprint(source))
+        before = [name for name in leaf.STAGES[: leaf.STAGES.index(stage)] if _same_data(run.recipe.data[name], data)]
+        runs.note_data(run, stage, _fingerprint(source), before)
 
     # System and optimisers, the same in all processes
     _be_deterministic(settings.deterministic, device)
@@ -192,7 +193,7 @@ def _train_stage(
         runs.rewind_log(run.folder, stage, first)
     meter = _Meter()
     batches = _started(loader(windows, portion, first * settings.batch, rank, processes.count, settings.workers))
-    started = time.monotonic()
+    started, watch = time.monotonic(), provenance.Stopwatch()
 
     system.train()
     view = live.view(run.title(stage), settings.steps, first) if processes.main else contextlib.nullcontext()
@@ -228,7 +229,8 @@ def _train_stage(
                     numbers = {"losses": losses, "rates": {name: float(rates.get(name, 1.0)) for name in optimizers}}
                     speed = (done - first) / (time.monotonic() - started)
                     entry = {"stage": stage, "step": done, **numbers, "steps_per_second": speed}
-                    runs.log(run.folder, {**entry, "memory_gb": _memory_gb(device)})
+                    runs.log(run.folder, {**entry, **watch.spent(), "memory_gb": _memory_gb(device)})
+                    watch = provenance.Stopwatch()
                     trackers.log(losses, done)
                     show(done, losses, _memory_gb(device))
 
@@ -637,6 +639,11 @@ def data_facts(windows: Windows, source: Source) -> DataFacts:
             actions = 1 + max(int(source.track("actions", clip_id).max(initial=-1)) for clip_id in source.ids)
     fps = source.store.fps if isinstance(source, StoreSource) else None
     return DataFacts(height, width, fps, tracks, actions, length, len(windows))
+
+
+def _same_data(one: DataSettings, other: DataSettings) -> bool:
+    """Say whether two stages are told to learn from the same clips."""
+    return (one.dataset, one.variant, one.split) == (other.dataset, other.variant, other.split)
 
 
 def _fingerprint(source: Source) -> str:

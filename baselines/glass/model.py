@@ -62,7 +62,7 @@ class Local(nn.Module):
         self.compressor = nn.Conv2d(settings.state_width, settings.compressed, 1)
         self.actions = Actions(settings)
         self.dynamics = Dynamics(settings, (height // SHRINK, width // SHRINK))
-        self.renderer = Renderer(settings.hidden)
+        self.renderer = Renderer(settings.hidden, settings.render_change)
 
     def forward(
         self, foregrounds: Tensor, moved: Tensor, shifts: Tensor, given: int, temperature: float = 1.0
@@ -71,7 +71,7 @@ class Local(nn.Module):
         encoded = over_time(self.encoder, foregrounds)
         actions = self.inferred(over_time(self.encoder, moved), encoded[:, 1:], temperature)
         states = encoded[:, :, :-1]
-        parts = list(self._rendered(states, actions.codes, shifts, given))
+        parts = list(self._rendered(states, moved[:, :given], actions.codes, shifts))
         pictures = [torch.cat([part.pictures[size] for part in parts], 1) for size in range(3)]
         return Rendering(
             pictures=pictures,
@@ -95,20 +95,21 @@ class Local(nn.Module):
         """Render the frame after a foreground (B, 3, H, W), under a code (B, width) and a shift (B, 2)."""
         state = self.compressor(self.encoder(foreground)[:, :-1])
         hidden, memory = self.dynamics(state, code, shift, memory)
-        return self.renderer(hidden), memory
+        return self.renderer(hidden, shifted(foreground, shift)), memory
 
     def fed_back(self, rendered: Rendered) -> Tensor:
         """Return what the next step sees of a rendered frame."""
         return rendered.pictures[0] * rendered.mask if self.masked_feedback else rendered.pictures[0]
 
-    def _rendered(self, states: Tensor, codes: Tensor, shifts: Tensor, given: int) -> Iterator[Rendered]:
-        """Yield all given steps together, (B, given, ...), and then the others, (B, 1, ...)."""
+    def _rendered(self, states: Tensor, moved: Tensor, codes: Tensor, shifts: Tensor) -> Iterator[Rendered]:
+        """Yield the steps that foregrounds moved (B, given, ...) are given for together, and then the others, (B, 1, ...)."""
+        given = moved.shape[1]
         compressed = over_time(self.compressor, states[:, :given])
         memory, hidden = None, []
         for t in range(given):
             x, memory = self.dynamics(compressed[:, t], codes[:, t], shifts[:, t], memory)
             hidden.append(x)
-        together = self.renderer(torch.stack(hidden, 1).flatten(0, 1))
+        together = self.renderer(torch.stack(hidden, 1).flatten(0, 1), moved.flatten(0, 1))
         videos = [each.unflatten(0, (len(states), given)) for each in (*together.pictures, together.mask)]
         yield Rendered(videos[:3], videos[3])
         one = Rendered([video[:, -1] for video in videos[:3]], videos[3][:, -1])

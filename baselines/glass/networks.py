@@ -292,7 +292,7 @@ class Rendered(NamedTuple):
 class Renderer(nn.Module):
     """Hidden maps (N, hidden, H/8, W/8) -> pictures at three sizes, and a mask."""
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, change: bool = False) -> None:
         super().__init__()
         self.stages = nn.ModuleList(
             [
@@ -302,14 +302,24 @@ class Renderer(nn.Module):
             ]
         )
         self.heads = nn.ModuleList([final(128, 3, 3), final(64, 3, 3), final(32, 4, 7)])
+        self.refinement = Residual(32 + 3, 32) if change else None
+        if change:
+            for weight in self.heads[-1].parameters():
+                nn.init.zeros_(weight[:3])  # no change at first
 
-    def forward(self, x: Tensor) -> Rendered:
-        made = []
-        for stage, head in zip(self.stages, self.heads, strict=True):
+    def forward(self, x: Tensor, moved: Tensor) -> Rendered:
+        """Render a foreground, or how it differs from that before it, `moved` (N, 3, H, W)."""
+        maps = []
+        for stage in self.stages:
             x = stage(x)
-            made.append(whole(head(x)))
-        quarter, half, full = made
-        return Rendered([full[:, :3], half, quarter], (full[:, 3:] + 1) / 2)
+            maps.append(x)
+        if self.refinement:
+            maps[-1] = self.refinement(torch.cat([x, moved], 1))
+        quarter, half, full = (whole(head(x)) for head, x in zip(self.heads, maps, strict=True))
+        picture, mask = full[:, :3], (full[:, 3:] + 1) / 2
+        if self.refinement:
+            picture = (moved + 2 * picture).clamp(-1, 1)
+        return Rendered([picture, half, quarter], mask)
 
 
 def _perceptron(first: int, *widths: int) -> list[nn.Module]:

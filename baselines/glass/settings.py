@@ -32,6 +32,7 @@ class Settings:
     modulated: bool = True  # modulated convolutions in the dynamics
     enlarge_masks: bool = False  # inpaint one pixel more around the mask; the release has the switch without effect
     random_strokes: bool = False  # inpaint random strokes too; the release never switches it on
+    render_change: bool = False  # render how the shifted last foreground changes, not, as released, all of it anew
     masked_feedback: bool = False  # feed back the rendered picture times its mask; the release feeds it unmasked
     reference_decay: bool = False  # weight decay also on local networks while their losses are off, as released
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from vbench_ctl.cli import _shared
+from vbench_ctl.errors import UsageError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -22,6 +23,18 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--csv", "csv_path", type=FILE, help="Write CSV, one line per number.")
 @click.option("--markdown", "markdown_path", type=FILE, help="Write markdown tables.")
+@click.option(
+    "--tables",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write each table as markdown and as CSV into a folder.",
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Compare the files of --tables with what the rows give, and write nothing; without ROWS and --tables, those "
+    "that come with the toolkit.",
+)
 @_shared.root()
 @_shared.as_json()
 def command(
@@ -31,6 +44,8 @@ def command(
     include_unverified: bool,
     csv_path: Path | None,
     markdown_path: Path | None,
+    folder: Path | None,
+    check: bool,
     root: Path | None,
     as_json: bool,
 ) -> None:
@@ -43,12 +58,23 @@ def command(
     \b
     Example:
         vbench-ctl leaderboard --protocol wsprites-control --markdown table.md --csv table.csv
+        vbench-ctl leaderboard rows/*.json --tables tables --check
     """
     from vbench_ctl import leaderboard
 
+    if check and not folder:
+        if rows:
+            raise UsageError("--check needs --tables FOLDER for these rows")
+        rows, folder = tuple(leaderboard.reproduced()), leaderboard.shipped_tables()
     found = leaderboard.collect(rows, root, published, include_unverified, wanted)
     tables = leaderboard.tables(found)
+    if check and folder:
+        leaderboard.check_each(tables, folder)
+        click.echo(f"{folder}: {len(tables)} tables are what the rows give", err=True)
+        return
     leaderboard.write(tables, csv_path, markdown_path)
+    if folder:
+        leaderboard.write_each(tables, folder)
     if as_json:
         _shared.print_json([row.to_json() for row in found])
     else:

@@ -3,13 +3,12 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vbench_ctl import __version__, files, pictures, tracks, video
+from vbench_ctl import files, pictures, provenance, tracks, video
 from vbench_ctl.errors import UsageError
 from vbench_ctl.protocols import Case
 from vbench_ctl.sources import OUTPUTS, outputs_manifest
@@ -77,6 +76,5 @@ def _noted(folder: Path, take: Take) -> list[dict[str, Any]]:
 
 def _note(folder: Path, take: Take, clips: Sequence[dict[str, Any]]) -> None:
     """Write the manifest."""
-    made = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "with": {"vbench-ctl": __version__}}
-    about = {"format": OUTPUTS, "model": take.name, "control": "a person", "checkpoint": take.checkpoint, "made": made}
-    files.write_json(folder / "manifest.json", {**about, "clips": [*clips]})
+    about = {"format": OUTPUTS, "model": take.name, "control": "a person", "checkpoint": take.checkpoint}
+    files.write_json(folder / "manifest.json", {**about, "made": provenance.made(), "clips": [*clips]})

@@ -144,6 +144,7 @@ def card(row: Row) -> list[tuple[str, str]]:
     """Return everything about a number as labels and texts; the signature is among them."""
     said = row.provenance
     interval = "" if row.low is None or row.high is None else f"{row.low:.6g} to {row.high:.6g}"
+    made = said.get("made", {})
     kind = said.get("interval") or ("95 %" if interval else "")
     facts = [
         ("model", row.model),
@@ -153,13 +154,26 @@ def card(row: Row) -> list[tuple[str, str]]:
         ("floor", "" if row.floor is None else f"{row.floor:.6g}, one half of the real clips against the other"),
         ("note", row.note),
         ("source", str(said.get("source", ""))),
-        ("made", ", ".join(str(said[key]) for key in ("at", "device", "machine") if said.get(key))),
+        ("made", ", ".join(str(text) for text in (made.get("at"), made.get("on"), said.get("device")) if text)),
+        ("cost", _cost(said)),
         ("outputs", _digest(said, "outputs")),
         ("real clips", _digest(said, "real")),
         ("signature", row.signature),
         ("again", again(row)),
     ]
     return [(label, text) for label, text in facts if text]
+
+
+def _cost(said: dict[str, Any]) -> str:
+    """Say how many CPU seconds were spent to train the model, to make its clips and to score them, as far as is known."""
+    generated = said.get("generated") or {}
+    stages = generated.get("run", {}).get("stages", {})
+    spent = {
+        "trained": sum(stage["cpu_seconds"] for stage in stages.values()),
+        "generated": generated.get("cpu_seconds"),
+        "scored": said.get("made", {}).get("cpu_seconds"),
+    }
+    return ", ".join(f"{what} in {seconds:.0f} CPU seconds" for what, seconds in spent.items() if seconds)
 
 
 def _digest(said: dict[str, object], key: str) -> str:
