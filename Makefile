@@ -48,7 +48,7 @@ fuzz: $(STAMP)-all
 
 audit: $(STAMP)-all
 	$(BIN)/python -m pip install --quiet pip-audit
-	$(BIN)/python -m pip_audit --local --skip-editable
+	$(BIN)/python -m pip_audit --strict --local --skip-editable
 
 fresh:
 	tests/fresh.sh

@@ -224,7 +224,7 @@ def test_a_run_says_what_each_stage_took_and_by_which_commands():
     trained("run", baseline="toy-staged", stage="autoencoder")
     before = runs.history(runs.open_run(Path("run")))["stages"]
     assert before["autoencoder"]["steps"] == 12 and before["autoencoder"]["cpu_seconds"] > 0
-    assert before["predictor"] == {"steps": 0, "wall_seconds": 0, "cpu_seconds": 0}
+    assert before["predictor"] == {"steps": 0}
     trained("run", "training.predictor.steps=9", baseline="toy-staged", resume=True)
     after = runs.history(runs.open_run(Path("run")))
     assert after["stages"]["autoencoder"] == before["autoencoder"] and after["stages"]["predictor"]["steps"] == 9

@@ -245,10 +245,14 @@ def history(run: Run) -> dict[str, Any]:
 
 
 def _cost(folder: Path, stage: str) -> dict[str, float]:
-    """Return how many steps a stage is trained for and what the ones that counted took, as far as they are logged."""
+    """Return how many steps a stage has done and what they took, those left out that a kill undid."""
     entries = [entry for entry in read_log(folder) if entry["stage"] == stage]
-    cost = {name: round(sum(entry.get(name, 0.0) for entry in entries), 2) for name in ("wall_seconds", "cpu_seconds")}
-    return {"steps": max((entry["step"] for entry in entries), default=0), **cost}
+    spent = {
+        name: round(sum(entry.get(name, 0.0) for entry in entries), 2)
+        for name in ("wall_seconds", "cpu_seconds")
+        if any(name in entry for entry in entries)  # logs from before 1.0 have neither
+    }
+    return {"steps": max((entry["step"] for entry in entries), default=0), **spent}
 
 
 def rewind_log(folder: Path, stage: str, step: int) -> None:

@@ -169,7 +169,7 @@ def _cost(said: dict[str, Any]) -> str:
     generated = said.get("generated") or {}
     stages = generated.get("run", {}).get("stages", {})
     spent = {
-        "trained": sum(stage["cpu_seconds"] for stage in stages.values()),
+        "trained": sum(stage.get("cpu_seconds", 0) for stage in stages.values()),
         "generated": generated.get("cpu_seconds"),
         "scored": said.get("made", {}).get("cpu_seconds"),
     }
