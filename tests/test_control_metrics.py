@@ -487,6 +487,7 @@ def test_what_a_run_infers_lies_beside_its_clips(tmp_path, real, monkeypatch):
     )
     monkeypatch.setattr(generation.Model, "leaf", leaf)
     monkeypatch.setattr(generation.Model, "facts", lambda self: {})
+    monkeypatch.setattr(generation.Model, "history", lambda self: {})
     loaded = types.SimpleNamespace(system=7.0, facts=types.SimpleNamespace(height=SIZE[0], width=SIZE[1]))
     monkeypatch.setattr(generation, "_loaded", lambda *_: loaded)
     model = generation.Model("toy", tmp_path / "run")

@@ -241,6 +241,7 @@ def test_a_trained_model_is_told_the_set_under_the_seed_of_its_case(real, tmp_pa
     facts = SimpleNamespace(height=48, width=64)
     monkeypatch.setattr(generation, "_loaded", lambda *run: SimpleNamespace(system=None, facts=facts))
     monkeypatch.setattr(Model, "facts", lambda self: {})
+    monkeypatch.setattr(Model, "history", lambda self: {})
     monkeypatch.setattr(generation, "_speed", lambda *asked: {})
     model = Model("toy", tmp_path / "run")
     manifest = generation.generate(model, protocol(samples=2), real, tmp_path / "out", seed=4)
