@@ -1,11 +1,18 @@
 """Fills the pages with what the code says of itself: a line `<!-- WORD NAME -->` becomes what WORD says of NAME.
 
-mkdocs calls on_page_markdown (mkdocs.yml); nothing here is run when the toolkit is used.
+mkdocs calls on_page_markdown (mkdocs.yml); nothing here is run when the toolkit is used. What is read without mkdocs holds its
+tables itself, between `<!-- table PROTOCOL METRIC... -->` and `<!-- end -->`, and
+
+    python docs/pages.py README.md results/reproduced/README.md
+
+makes them anew from the rows that come with the toolkit.
 """
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +24,34 @@ from vbench_ctl.rows import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"^<!-- ([a-z]+)(?: ([\w./@+-]+))? -->$", re.MULTILINE)
+BOARD = re.compile(r"^(<!-- table (\S+)((?: \S+)*) -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
 KEPT = ("measured", "end")  # marks of pages that hold their numbers themselves
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Return a page with its marks filled in."""
     return MARK.sub(lambda mark: mark[0] if mark[1] in KEPT else WORDS[mark[1]](*filter(None, [mark[2]])), markdown)
+
+
+def with_boards(markdown: str) -> str:
+    """Return a text with the tables between its marks made from the rows that come with the toolkit."""
+    return BOARD.sub(lambda mark: f"{mark[1]}{board(mark[2], mark[3].split())}\n{mark[4]}", markdown)
+
+
+def board(protocol: str, metrics: Sequence[str]) -> str:
+    """Return the table of a protocol, with some columns or all."""
+    (table,) = leaderboard.tables(leaderboard.select(leaderboard.reproduced_rows(), [protocol]))
+    labels = dict(zip(table.columns, table.labels(), strict=True))
+    columns = sorted(
+        (c for c in table.columns if not metrics or c.metric in metrics),
+        key=lambda c: metrics.index(c.metric) if metrics else 0,
+    )
+    numbers = {
+        m: [leaderboard.number(cells.get(c)).removesuffix(" *") for c in columns] for m, cells in table.cells.items()
+    }
+    floors = [f"- {note}" for note in leaderboard.floors(replace(table, columns=columns))]
+    lines = [[m, *found] for m, found in numbers.items() if any(found)]
+    return "\n".join([grid(["model", *(labels[c] for c in columns)], lines), *([""] if floors else []), *floors])
 
 
 def grid(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
@@ -320,3 +349,8 @@ WORDS: dict[str, Callable[..., str]] = {
         file,
     )
 }
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        Path(name).write_text(with_boards(Path(name).read_text("utf-8")), "utf-8")

@@ -87,6 +87,14 @@ def test_a_published_number_names_what_it_compares_with(pages):
     assert "recalled" in unverified and "recalled" not in verified
 
 
+@pytest.mark.parametrize("name", ["README.md", "results/reproduced/README.md"])
+def test_tables_are_made_of_the_rows(pages, name):
+    text = (ROOT / name).read_text("utf-8")
+    assert text.count("<!-- table ") and pages.with_boards(text) == text
+    first = re.search(r"\d\.\d+ \[", text.partition("<!-- table ")[2])
+    assert first and pages.with_boards(text.replace(first[0], "9.99 [")) == text
+
+
 def test_large_jobs_are_reckoned_from_what_was_measured(pages):
     measured = (DOCS / "benchmarks.md").read_text("utf-8")
     assert all(

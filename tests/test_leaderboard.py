@@ -219,6 +219,11 @@ def test_wrong_words_end_with_a_sentence(arguments, code, message):
     assert ended.exit_code == code and message in ended.output and "Traceback" not in ended.output
 
 
+def test_floors_stand_below_the_table():
+    found = leaderboard.markdown(leaderboard.tables([row("a", floor=411.25), row("b", 3.0, floor=411.25), row("c")]))
+    assert found.count("psnr: one half of the real clips against the other has 411.2") == 1
+
+
 def test_tables_are_written_one_by_one_and_kept_in_step(tmp_path):
     rows.save(tmp_path / "r.json", [row(protocol="bair64-c1-p15@1"), row(protocol="of/mine")])
     words, folder = (

@@ -316,7 +316,7 @@ def markdown(found: Sequence[Table]) -> str:
 
 
 def notes(table: Table) -> list[str]:
-    """Return what the stars of a table mean, and its signatures."""
+    """Return what the stars of a table mean, its floors and its signatures."""
     starred = [
         f"* {model}, {column.metric}: {cells[column].note}"
         for model, cells in table.cells.items()
@@ -324,7 +324,22 @@ def notes(table: Table) -> list[str]:
         if column in cells and cells[column].note
     ]
     signed = [f"{label}: {column.signature}" for label, column in zip(table.labels(), table.columns, strict=True)]
-    return starred + [line for line in signed if not line.endswith((PUBLISHED, UNVERIFIED))]
+    return starred + floors(table) + [line for line in signed if not line.endswith((PUBLISHED, UNVERIFIED))]
+
+
+def floors(table: Table) -> list[str]:
+    """Return how far real clips are from real ones, where a column says so."""
+    found = {
+        column: sorted(
+            {f"{row.floor:.4g}" for cells in table.cells.values() if (row := cells.get(column)) and row.floor}
+        )
+        for column in table.columns
+    }
+    return [
+        f"{column.metric}: one half of the real clips against the other has {' or '.join(texts)}"
+        for column, texts in found.items()
+        if texts
+    ]
 
 
 def as_csv(found: Sequence[Table]) -> str:
