@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vbench_ctl import files, frames, recipes, runs, training
 from vbench_ctl.baselines import glass
-from vbench_ctl.baselines.glass import losses, motion, networks, play, released
+from vbench_ctl.baselines.glass import losses, model, motion, networks, play, released
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.baselines.glass.system import System
 from vbench_ctl.cli import main
@@ -256,11 +256,27 @@ def test_a_rendered_change_begins_as_none_and_sees_what_it_changes():
     assert changed.abs().max() <= 1
 
 
-def test_rendering_is_compared_with_the_first_foreground_moved_on():
-    batch = {"frames": clips()}
+@pytest.mark.parametrize("given", [1, 3, 5])
+def test_what_is_only_moved_begins_at_the_last_given_frame(given):
+    system = tiny(render_change=True).eval()
+    video = frames.normalised(clips())
     with torch.no_grad():
-        found = tiny(render_change=True).eval().evaluate(batch, 0)
-    assert found["l1_rendered"] == pytest.approx(found["l1_moved"], rel=0.01)
+        layers = system.layers(video)
+        layers = replace(layers, foreground_shifts=torch.tensor([0.25, 0.0]).expand(2, 5, 2))  # 6 pixels to the right
+        foregrounds, masks = model.moved_on(layers, given)
+        for t in range(5):
+            source, steps = min(t, given - 1), max(1, t + 2 - given)
+            for moved, real in ((foregrounds, layers.foregrounds), (masks, layers.masks)):
+                wanted = torch.nn.functional.pad(real[:, source], (6 * steps, 0))[..., :48]
+                torch.testing.assert_close(moved[:, t], wanted, atol=1e-4, rtol=0)
+        found, again = system.evaluate({"frames": clips()}, 0), play.remake(system, video, moved=True)[0]
+        error = ((again - video[:, 1:]) / 2).clamp(-1, 1).square().mean((2, 3, 4))
+    assert found["psnr_moved"] == pytest.approx(float((-10 * error.log10()).mean()), rel=1e-3)
+
+
+def test_a_moved_foreground_needs_shifts_to_infer():
+    with pytest.raises(UsageError, match="leave --train-mode away"):
+        glass.Options(moved=True, train_mode=1)
 
 
 def test_masked_feedback_feeds_the_masked_picture():

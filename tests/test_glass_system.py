@@ -420,7 +420,7 @@ def test_paper_size(golden, listed):
     system.distance = lambda device: distance
     with torch.no_grad():
         layers, made, _ = all_terms(system.eval(), clips, given=1)
-    video = model.generated(layers.backgrounds[:, 0], layers.background_shifts, made)
+    video = model.generated(layers.backgrounds[:, 0], layers.background_shifts, made.pictures[0], made.masks)
     found = by_released_names(layers, made) | {"codes": made.codes, "generated": video}
     wanted = part.part("out/eval")
     for name, video in found.items():

@@ -48,7 +48,13 @@ class Options:
         "4 of wsprites; 0: by those learnt in training",
     )
 
+    moved: bool = option(
+        False, "show the last given foreground moved by the shifts, not the rendered one: so much do local actions add"
+    )
+
     def __post_init__(self) -> None:
+        if self.moved and self.train_mode:
+            raise UsageError("--moved renders nothing, so leave --train-mode away")
         if self.train_mode < 0 or (self.train_mode and CHUNK % self.train_mode):
             raise UsageError(f"--train-mode {self.train_mode}: expected 0, 1, 2, 4 or {CHUNK} clips")
 
@@ -86,12 +92,15 @@ def _check(asked: "Asked") -> None:
 def _generated(system: "System", asked: "Asked", options: Options) -> "Made":
     from vbench_ctl.baselines.glass.play import remake
 
+    if options.moved and (asked.driving is not None or asked.real is None):
+        raise UsageError(f"{asked.name}: --moved needs shifts to infer; use a protocol with inferred-actions")
     if asked.driving is not None:
         return _swapped(system, asked)
     if asked.real is None:
         return _told(system, asked)
     real = _real(system, [asked])
-    made, seen = remake(system, real, given=real.shape[1] - 1 if options.teacher_forced else len(asked.context))
+    given = real.shape[1] - 1 if options.teacher_forced else len(asked.context)
+    made, seen = remake(system, real, given, moved=options.moved)
     return _whole(system, asked, made, _inferred(seen, asked.size), options.teacher_forced)
 
 

@@ -173,8 +173,20 @@ def composed(foreground: Tensor, mask: Tensor, background: Tensor) -> Tensor:
     return mask * foreground + (1 - mask) * background
 
 
-def generated(background: Tensor, shifts: Tensor, made: Rendering) -> Tensor:
-    """Lay rendered frames 2..T over the first background (B, 3, H, W), which moves by shifts (B, T-1, 2)."""
+def generated(background: Tensor, shifts: Tensor, foregrounds: Tensor, masks: Tensor) -> Tensor:
+    """Lay foregrounds of frames 2..T over the first background (B, 3, H, W), which moves by shifts (B, T-1, 2)."""
     backgrounds = background[:, None].expand(-1, shifts.shape[1], -1, -1, -1)
     moved = shifted(backgrounds, shifts.cumsum(1), padding="border", mode="nearest")
-    return composed(made.pictures[0], made.masks, moved)
+    return composed(foregrounds, masks, moved)
+
+
+def moved_on(layers: Layers, given: int) -> tuple[Tensor, Tensor]:
+    """Return foregrounds and masks of frames 2..T that are only moved: what rendering has to beat.
+
+    The first `given` are each the real one before, the others the last of those.
+    """
+    seen, shifts = torch.cat([layers.foregrounds, layers.masks], 2), layers.foreground_shifts
+    later = shifts[:, given - 1 :].cumsum(1)[:, 1:]
+    last = seen[:, given - 1 : given].expand(-1, later.shape[1], -1, -1, -1)
+    moved = torch.cat([shifted(seen[:, :given], shifts[:, :given]), shifted(last, later)], 1)
+    return moved[:, :, :3], moved[:, :, 3:]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vbench_ctl.baselines.glass.blocks import Memory
-from vbench_ctl.baselines.glass.model import Glass, Layers, composed, generated
+from vbench_ctl.baselines.glass.model import Glass, Layers, composed, generated, moved_on
 from vbench_ctl.baselines.glass.motion import shifted
 from vbench_ctl.errors import UsageError
 
@@ -72,12 +72,15 @@ def see(glass: Glass, frames: Tensor, temperature: float = 0.4) -> Seen:
 
 
 @_evaluating
-def remake(glass: Glass, frames: Tensor, given: int = 1, temperature: float = 0.4) -> tuple[Tensor, Seen]:
+def remake(
+    glass: Glass, frames: Tensor, given: int = 1, temperature: float = 0.4, moved: bool = False
+) -> tuple[Tensor, Seen]:
     """Make frames 2..T of clips (B, T, 3, H, W) again, (B, T-1, 3, H, W), and tell what was seen in the real ones.
 
-    The first `given` foregrounds are each made of the real frame before, the others of the one made before.
+    The first `given` foregrounds are each made of the real frame before, the others of the one made before. With `moved`
+    none is rendered: they are only moved.
     """
-    return _remade(glass, frames, given, temperature)
+    return _remade(glass, frames, given, temperature, moved)
 
 
 @torch.no_grad()
@@ -93,13 +96,14 @@ def remake_as_in_training(glass: Glass, frames: Tensor, given: int, temperature:
             buffer.copy_(value)
 
 
-def _remade(glass: Glass, frames: Tensor, given: int, temperature: float) -> tuple[Tensor, Seen]:
+def _remade(glass: Glass, frames: Tensor, given: int, temperature: float, moved: bool = False) -> tuple[Tensor, Seen]:
     layers = glass.layers(frames)
     made = glass.rendering(layers, given, temperature)
     background = layers.backgrounds[:, 0]
     if glass.training:  # the release inpaints the first frames once more, and alone they have other statistics
         background = glass.inpainting(frames[:, 0], layers.masks[:, 0])
-    return generated(background, layers.background_shifts, made), _seen(layers, made.choice)
+    shown = moved_on(layers, given) if moved else (made.pictures[0], made.masks)
+    return generated(background, layers.background_shifts, *shown), _seen(layers, made.choice)
 
 
 def reconstruct(glass: Glass, frames: Tensor, given: int = 1, temperature: float = 0.4) -> Tensor:

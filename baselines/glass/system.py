@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vbench_ctl.baselines.glass import losses, perceptual
-from vbench_ctl.baselines.glass.model import Glass, Layers, generated
-from vbench_ctl.baselines.glass.motion import shifted
+from vbench_ctl.baselines.glass.model import Glass, generated, moved_on
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.errors import UsageError
 from vbench_ctl.frames import normalised, pixels
@@ -117,12 +116,11 @@ class System(Glass):
         frames = normalised(batch["frames"])
         layers = self.layers(frames)
         made = self.rendering(layers, given=1, temperature=self.settings.temperature_at(step))
-        video = generated(layers.backgrounds[:, 0], layers.background_shifts, made)
+        first = layers.backgrounds[:, 0], layers.background_shifts
         found = {
-            "psnr": _psnr(frames[:, 1:], video),
+            "psnr": _psnr(frames[:, 1:], generated(*first, made.pictures[0], made.masks)),
+            "psnr_moved": _psnr(frames[:, 1:], generated(*first, *moved_on(layers, given=1))),
             "psnr_layers": _psnr(frames[:, 1:], layers.reconstruction),
-            "l1_rendered": float(F.l1_loss(made.pictures[0], layers.foregrounds[:, 1:])),
-            "l1_moved": float(F.l1_loss(_moved_on(layers), layers.foregrounds[:, 1:])),
             "mask_share": float(layers.masks.mean()),
             "codes_used": float(codes_used(made.choice, self.settings.codes)),
         }
@@ -135,7 +133,8 @@ class System(Glass):
         frames = normalised(batch["frames"][:1])
         layers = self.layers(frames)
         made = self.rendering(layers, given=1, temperature=self.settings.temperature_at(step))
-        video = generated(layers.backgrounds[:, 0], layers.background_shifts, made)
+        shown = made.pictures[0], made.masks
+        video = generated(layers.backgrounds[:, 0], layers.background_shifts, *shown)
         first = frames[:, :1]
         rows = {
             "real": frames,
@@ -155,12 +154,6 @@ def iou(masks: Tensor, truth: Tensor) -> Tensor:
     both = (masks * truth).sum((-2, -1))
     either = (1 - (1 - masks) * (1 - truth)).sum((-2, -1))
     return (both / (either + 1e-16)).mean()
-
-
-def _moved_on(layers: Layers) -> Tensor:
-    """Return the first foreground moved by all shifts since: what rendering has to beat."""
-    shifts = layers.foreground_shifts.cumsum(1)
-    return shifted(layers.foregrounds[:, :1].expand(-1, shifts.shape[1], -1, -1, -1), shifts)
 
 
 def codes_used(choice: Tensor, codes: int) -> Tensor:
