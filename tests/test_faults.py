@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -375,3 +376,13 @@ def test_a_clock_that_goes_backwards_changes_nothing(name, homes, disk, monkeypa
         done = run(stage)
         assert done.code == 0, done.said
         assert contents(disk / stage.result) == contents(homes[""] / stage.result)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_what_is_printed_may_fill_a_disk_too():
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "vbench_ctl", "list", "protocols"]
+        ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1 and ended.stderr == (
+        "Error: the output: No space left on device; see to it, then run the same command again\n"
+    )

@@ -42,3 +42,11 @@ def test_a_line_now_and_then_elsewhere(monkeypatch, capsys):
         for _ in range(3):
             advance(22)
     assert capsys.readouterr().err == "toy.tar: 54/100 MB, 4.0/s, 12 s left\n"
+
+
+def test_nothing_done_yet_says_nothing_of_the_rest(monkeypatch, capsys):
+    now = iter([0.0, 11.0])
+    monkeypatch.setattr(shown.time, "monotonic", lambda: next(now))
+    with progress("toy.tar", 100, "MB") as advance:
+        advance(0)
+    assert capsys.readouterr().err == "toy.tar: 0/100 MB, 0.0/s\n"

@@ -529,6 +529,11 @@ def test_a_card_tells_what_a_protocol_does(id):
     assert all(f"quirk {quirk}" in card for quirk in p.quirks)
 
 
+def test_a_card_loses_no_line_as_a_table():
+    pairs = protocols.card(protocols.load("wsprites-counterfactual"))
+    assert len(dict(pairs)) == len(pairs) and {"  and new-actions", "  and reversed"} <= dict(pairs).keys()
+
+
 def test_the_card_of_one_protocol():
     card = dict(protocols.card(load("iper64-c1-p16")))
     assert card["data"] == "iper 64, split test"

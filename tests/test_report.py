@@ -378,6 +378,15 @@ def test_a_card_says_everything_of_a_number():
     assert "again" not in dict(boards.card(leaderboard.published_rows()[0]))
 
 
+def test_a_card_sums_what_a_model_cost_and_takes_no_offence_at_what_others_write():
+    stages = {"a": {"steps": 5, "cpu_seconds": 60.0}, "b": {"steps": 5}, "c": {"cpu_seconds": 30.0}}
+    said = {"made": {"cpu_seconds": 4.0}, "generated": {"cpu_seconds": 20.4, "run": {"stages": stages}}}
+    card = dict(boards.card(row("m", 20.0, provenance=said)))
+    assert card["cost"] == "trained in 90 CPU seconds, generated in 20 CPU seconds, scored in 4 CPU seconds"
+    for odd in ("2026-01-01", 5, [1], {"run": "x", "cpu_seconds": "y"}, {"run": {"stages": [1]}}):
+        assert "cost" not in dict(boards.card(row("m", 20.0, provenance={"made": odd, "generated": odd})))
+
+
 def test_cases_of_models_with_one_name_are_told_apart(material):
     good = material[0].outputs[0]
     (group,) = clips.groups([good, good], material[0].reals, None)

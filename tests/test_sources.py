@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import struct
+import zlib
 
 import h5py
 import numpy as np
@@ -130,3 +132,34 @@ def test_a_broken_store_is_no_folder_of_videos(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "format": "vbench-store 9"}))
     with pytest.raises(VbenchError, match="its format is 'vbench-store 9', expected 'vbench-store 1'"):
         open_source(tmp_path)
+
+
+def with_blob(folder, picture: bytes) -> store.Store:
+    """A store whose first picture is replaced by other bytes."""
+    tiny.built(folder, encoding="png", test=tiny.work("test", (2,)))
+    with h5py.File(folder / "test-00000.h5", "a") as file:
+        rest = file["blob"][file["frame_offsets"][1] :]
+        offsets = file["frame_offsets"][:] + len(picture) - file["frame_offsets"][1]
+        del file["blob"], file["frame_offsets"]
+        file["blob"] = np.concatenate([np.frombuffer(picture, np.uint8), rest])
+        file["frame_offsets"] = np.concatenate([[0], offsets[1:]])
+    return store.Store(folder, "test")
+
+
+def test_a_picture_in_a_store_runs_no_program(tmp_path, monkeypatch):
+    """Pillow hands EPS to Ghostscript."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (tmp_path / "bin/gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n%%EndComments\nshowpage\n"
+    with pytest.raises(VbenchError):
+        with_blob(tmp_path / "eps", eps).frames(0)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_picture_of_a_huge_size_is_refused(tmp_path):
+    header = struct.pack(">I4sIIBBBBB", 13, b"IHDR", 60000, 60000, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", zlib.crc32(header[4:]))
+    with pytest.raises(VbenchError):
+        with_blob(tmp_path / "bomb", png + struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))).frames(0)

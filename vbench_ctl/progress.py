@@ -34,8 +34,8 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Iterator[Calla
         if now - said >= _EVERY_SECONDS:
             said = now
             rate = (done - first) / (now - start)
-            line = f"{label}: {done}/{total} {unit}, {rate:.1f}/s, {(total - done) / rate:.0f} s left\n"
-            sys.stderr.write(line)  # in one piece, which print does not promise
+            left = f", {(total - done) / rate:.0f} s left" if rate else ""
+            sys.stderr.write(f"{label}: {done}/{total} {unit}, {rate:.1f}/s{left}\n")  # in one piece: print promises less
 
     yield advance
 

@@ -511,7 +511,7 @@ def card(protocol: Protocol) -> list[tuple[str, str]]:
         ("clips", "undefined: this id only holds published numbers" if p.select is None else _sentence(p.select)),
         ("real set", _sentence(p.reals) if p.reals else ""),
         ("clips x samples", _amount(p)),
-        *(("  and with", f"{word}: {SETS[word]}") for word in p.sets),
+        *((f"  and {word}", SETS[word]) for word in p.sets),
         ("runs", _runs(p) if p.runs > 1 else ""),
         ("scored frames", _frames(p, p.scored)),
         ("paired metrics", "best sample of each case" if p.aggregate == "best" else ""),

@@ -281,7 +281,11 @@ def _encode(picture: np.ndarray, encoding: str) -> bytes:
 def _decode(blob: bytes | np.ndarray) -> np.ndarray:
     from PIL import Image
 
-    return np.asarray(Image.open(io.BytesIO(bytes(blob))))
+    try:
+        # These formats alone: for others Pillow runs programs, Ghostscript for one.
+        return np.asarray(Image.open(io.BytesIO(bytes(blob)), formats=["PNG", "JPEG"]))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"a picture is too large ({error})") from error
 
 
 # Building

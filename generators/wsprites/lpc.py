@@ -72,7 +72,7 @@ def backdrop(folder: Path, place: tuple[int, int], width: int, height: int) -> n
 
 def _opened(path: Path) -> Image.Image:
     try:
-        return Image.open(path)
+        return Image.open(path, formats=["PNG", "JPEG"])
     except OSError as error:
         raise VbenchError(
             f"{path}: not there or not an image; --art-dir wants the LPC layout: body/, bottomwear/, topwear/, hair/ with "

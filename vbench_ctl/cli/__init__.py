@@ -1,5 +1,6 @@
 """The command line: one thin module per command, found by file name and imported when it is needed."""
 
+import errno
 import importlib
 import pkgutil
 from typing import Any
@@ -37,9 +38,10 @@ class Commands(_shared.Group):
         except VbenchError as error:
             raise Failure(error) from error
         except OSError as error:  # of a file that went, a disk that fails; a pipe that was closed is click's affair
-            if not error.filename:
+            if error.errno == errno.EPIPE:
                 raise
-            said = f"{error.filename}: {error.strerror}; see to it, then run the same command again"
+            place = error.filename or "the output"
+            said = f"{place}: {error.strerror}; see to it, then run the same command again"
             raise Failure(VbenchError(said)) from error
 
 

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image
 
-from vbench_ctl import __version__, files, registry, store
+from vbench_ctl import __version__, files, registry, store, video
 from vbench_ctl.errors import UsageError
 from vbench_ctl.leaderboard import is_published
 from vbench_ctl.report import boards, charts, clips, training
@@ -157,8 +157,7 @@ def _picture(path: Path | None, to: Path) -> str:
     """Copy a picture as PNG, without what else its file may hold; return its place in the report."""
     if path is None:
         return ""
-    with Image.open(path) as picture:
-        picture.convert("RGB").save(to)
+    Image.fromarray(video.image(path, path)).save(to)
     return f"{to.parent.name}/{to.name}"
 
 

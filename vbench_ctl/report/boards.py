@@ -144,7 +144,7 @@ def card(row: Row) -> list[tuple[str, str]]:
     """Return everything about a number as labels and texts; the signature is among them."""
     said = row.provenance
     interval = "" if row.low is None or row.high is None else f"{row.low:.6g} to {row.high:.6g}"
-    made = said.get("made", {})
+    made = _facts(said.get("made"))
     kind = said.get("interval") or ("95 %" if interval else "")
     facts = [
         ("model", row.model),
@@ -166,14 +166,20 @@ def card(row: Row) -> list[tuple[str, str]]:
 
 def _cost(said: dict[str, Any]) -> str:
     """Say how many CPU seconds were spent to train the model, to make its clips and to score them, as far as is known."""
-    generated = said.get("generated") or {}
-    stages = generated.get("run", {}).get("stages", {})
+    generated = _facts(said.get("generated"))
+    stages = _facts(_facts(generated.get("run")).get("stages")).values()
     spent = {
-        "trained": sum(stage.get("cpu_seconds", 0) for stage in stages.values()),
-        "generated": generated.get("cpu_seconds"),
-        "scored": said.get("made", {}).get("cpu_seconds"),
+        "trained": [_facts(stage).get("cpu_seconds") for stage in stages],
+        "generated": [generated.get("cpu_seconds")],
+        "scored": [_facts(said.get("made")).get("cpu_seconds")],
     }
-    return ", ".join(f"{what} in {seconds:.0f} CPU seconds" for what, seconds in spent.items() if seconds)
+    known = {what: sum(each for each in found if isinstance(each, int | float)) for what, found in spent.items()}
+    return ", ".join(f"{what} in {seconds:.0f} CPU seconds" for what, seconds in known.items() if seconds)
+
+
+def _facts(said: object) -> dict[str, Any]:
+    """Return facts; other programs may write what they like in their place."""
+    return said if isinstance(said, dict) else {}
 
 
 def _digest(said: dict[str, object], key: str) -> str:
