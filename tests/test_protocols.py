@@ -224,7 +224,7 @@ def test_a_good_protocol_parses():
         ({"real_offset": "-1"}, 'scored "all" with real_offset -1 leaves the 16 frames'),
         ({"real_offset": "1", "scored": '"predicted"'}, "real_offset 1 leaves"),
         ({"metric_frames": '{ psnr = "15,16" }'}, 'metric_frames "15,16" with real_offset 0 leaves'),
-        ({"metric_frames": '{ ssim = "all" }'}, 'metric_frames names "ssim", which is not among its metrics fvd, psnr'),
+        ({"metric_frames": '{ sim = "all" }'}, 'metric_frames names "sim", which is not among its metrics fvd, psnr'),
         ({"metric_frames": "{ psnr = 3 }"}, "metric_frames is {'psnr': 3}, expected a table of words"),
         ({"metric_samples": "{ fvd = 0 }"}, "metric_samples gives fvd 0, expected at least 1"),
         ({"metric_samples": '{ fvd = "1" }'}, "expected a table of whole numbers"),

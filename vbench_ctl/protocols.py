@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from vbench_ctl import variants
+from vbench_ctl import registry, variants
 from vbench_ctl.controls import CONTROLS, SETS
 from vbench_ctl.errors import VbenchError, unknown
 
@@ -74,7 +74,8 @@ class Select:
 class Protocol:
     """One named, versioned way to measure; any change of it is a new version.
 
-    `metric_frames`, `metric_samples` and `metric_batches` hold what single metrics do differently from the rest.
+    `metric_frames`, `metric_samples` and `metric_batches` hold what single metrics do differently from the rest;
+    `metric_frames` may name metrics that the protocol doesn't ask for, but a suite may.
     """
 
     id: str
@@ -309,7 +310,7 @@ def _check_metrics(p: Protocol) -> None:
             raise _fault(p.id, "metrics", f'has "{metric}", expected words like fvd or fvd-ccvs')
     for key in ("metric_frames", "metric_samples", "metric_batches"):
         for metric, value in getattr(p, key).items():
-            if metric not in p.metrics:
+            if metric not in p.metrics and not (key == "metric_frames" and metric in registry.names("metrics")):
                 raise _fault(p.id, key, f'names "{metric}", which is not among its metrics {", ".join(p.metrics)}')
             if key == "metric_samples" and value < 1:
                 raise _fault(p.id, key, f"gives {metric} {value}, expected at least 1")
@@ -516,7 +517,11 @@ def card(protocol: Protocol) -> list[tuple[str, str]]:
         ("scored frames", _frames(p, p.scored)),
         ("paired metrics", "best sample of each case" if p.aggregate == "best" else ""),
         ("metrics", ", ".join(p.metrics)),
-        *(("  " + metric, differs) for metric in p.metrics if (differs := _differences(p, metric))),
+        *(
+            ("  " + m, differs)
+            for m in dict.fromkeys([*p.metrics, *p.metric_frames])
+            if (differs := _differences(p, m))
+        ),
         ("real frames", f"{p.real_offset:+d} against the generated ones" if p.real_offset else ""),
         ("set metrics", f"per group of {p.groups_of} clips, mean and deviation" if p.groups_of else ""),
         ("resized to", f"{p.resize}x{p.resize} before scoring: the middle square, bilinear" if p.resize else ""),

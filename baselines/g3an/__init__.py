@@ -72,11 +72,13 @@ def _generated(system: "System", generator: "Generator", asked: "Asked") -> np.n
     import torch
 
     from vbench_ctl.baselines.g3an import controls, sampling
+    from vbench_ctl.baselines.g3an.settings import longer
 
     start, stop = len(asked.context), len(asked.context) + asked.predict
-    frames = stop + len(asked.ending)
+    frames = longer(stop + len(asked.ending))  # what is too long for the protocol is cut off
     codes = sampling.appearance_code(system, asked.seed), sampling.motion_code(system, asked.seed, frames)
-    tracks = {name: torch.from_numpy(np.ascontiguousarray(track))[None] for name, track in asked.controls.items()}
+    told_at = np.minimum(np.arange(frames), stop + len(asked.ending) - 1)  # the last entry again for the rest
+    tracks = {name: torch.from_numpy(track[told_at])[None] for name, track in asked.controls.items()}
     told = controls.encoded(tracks, system.settings, system.told, frames)
     (video,) = sampling.made(generator, [codes], told)
     if asked.options is not None and asked.options.legacy_range:

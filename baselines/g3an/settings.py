@@ -46,6 +46,11 @@ class Settings:
                 raise UsageError(f"g3an: controls.{name} is {classes}, expected a number of classes or 0 for vectors")
 
 
+def longer(frames: int) -> int:
+    """Return the length of the shortest clip that can be made and has so many frames."""
+    return max(16, -(-frames // 4) * 4)
+
+
 def motion_steps(frames: int) -> int:
     """Return how many steps a motion code has for a clip of 16, 20, 24 ... frames."""
     steps, rest = divmod(frames - 12, 4)
