@@ -830,7 +830,7 @@ def test_told_what_happens(tmp_path):
         g3an.generate(system, [asked(context=1, predict=16, local_action=each, shift_bg=np.zeros((17, 2), np.float32))])
         for each in (later, later * 0)
     )
-    assert odd.shape == (16, 48, 64, 3) and not np.array_equal(odd, other)
+    assert odd.shape == (16, 64, 64, 3) and not np.array_equal(odd, other)
     for wrong, words in (
         ({}, "is not told local_action"),
         ({"local_action": actions + 3, "shift_bg": shifts}, "has the class 3, and controls.local_action says 0 to 2"),
