@@ -33,7 +33,7 @@ class Options:
 
 
 class Shard(NamedTuple):
-    clips: tuple[tuple[str, Member, Member | None], ...]  # id, video, spectrogram
+    clips: tuple[tuple[str, Member | None, Member | None], ...]  # id, video, spectrogram
     size: int
 
 
@@ -56,7 +56,8 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
     if not videos:
         raise archive.lacking(f"{split}/mp4/1.mp4 and {split}/stft_pickle/1.pickle and so on")
     slices = {int(number): member for (where, number), member in archive.matching(SLICES).items() if where == split}
-    found = [(f"{split}/{number}", videos[number], slices.get(number)) for number in sorted(videos)][:limit]
+    numbers = sorted({*videos, *slices})[:limit]
+    found = [(f"{split}/{number}", videos.get(number), slices.get(number)) for number in numbers]
     return [Shard(tuple(found[at : at + PER_SHARD]), options.size) for at in range(0, len(found), PER_SHARD)]
 
 
@@ -69,8 +70,8 @@ def estimate(split: str, options: Options, limit: int | None = None) -> tuple[in
 def clips(shard: Shard) -> Iterator[Clip | Dropped]:
     """Yield the clips of one work item; a video without as many spectrogram slices as frames is dropped."""
     for clip_id, picture, sound in shard.clips:
-        if sound is None:
-            yield Dropped(clip_id, "it has no spectrogram")
+        if picture is None or sound is None:
+            yield Dropped(clip_id, f"it has no {'spectrogram' if picture else 'video'}")
             continue
         try:
             frames = _frames(picture, shard.size)

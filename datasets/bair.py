@@ -16,7 +16,7 @@ from vbench_ctl.registry import option
 from vbench_ctl.store import Dropped
 
 VERSION = 1
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "test")
 FRAMES, SIZE = 30, 64
 TRAIN, TEST, PER_FILE = 43_264, 256, 256
 # alexlee-gk/video_prediction:data/download_and_preprocess_dataset.sh; cINN calls it eval
@@ -28,7 +28,9 @@ CLIP_BYTES = FRAMES * (SIZE * SIZE * 3 + 4 * (4 + 3))
 class Options:
     view: str = option("aux1", "Camera: the one of almost all papers, or the second one.", ("aux1", "main"))
     validation: str = option(
-        "in-train", f"The 256 clips of {VALIDATION}: part of train, or the split val by custom.", ("in-train", "apart")
+        "in-train",
+        f"The 256 clips of {VALIDATION}: part of train, or apart as the split val, by custom.",
+        ("in-train", "apart"),
     )
 
 
@@ -49,7 +51,7 @@ def variant(options: Options) -> str:
 
 def splits(options: Options) -> tuple[str, ...]:
     """Return the splits that these options have."""
-    return tuple(split for split in SPLITS if split != "val" or options.validation == "apart")
+    return SPLITS if options.validation == "in-train" else ("train", "val", "test")
 
 
 def facts(options: Options) -> dict[str, str]:
@@ -74,15 +76,16 @@ def estimate(split: str, options: Options, limit: int | None = None) -> tuple[in
 
 def shards(split: str, options: Options, limit: int | None, archive: Archive) -> list[Shard]:
     """Make a work item of each TFRecord file, in order of the names as TFDS and SAVP have it."""
-    found = archive.matching(r"(train|val|test)/(traj_(\d+)_to_(\d+))\.tfrecords")
+    found = archive.matching(r"(train|val|test)/(traj_\d+_to_\d+)\.tfrecords")
     work, left = [], limit
-    for (folder, name, first, last), file in sorted(found.items(), key=lambda each: each[1].path.name):
+    for (folder, name), file in sorted(found.items(), key=lambda each: each[1].path.name):
         if _split_of(folder, name, options) == split:
-            records = len(range(int(first), int(last) + 1)[:left])
+            records = len(range(_announced(name))[:left])
             left = None if left is None else left - records
             work += [Shard(options, split, file, records)] if records else []
     if not work and expected(options)[split]:
-        raise archive.lacking(f"softmotion30_44k/{split}/traj_0_to_255.tfrecords and the like")
+        like = f"train/{VALIDATION}.tfrecords" if split == "val" else f"{split}/traj_0_to_255.tfrecords and the like"
+        raise archive.lacking(f"softmotion30_44k/{like}")
     return work
 
 
@@ -98,8 +101,8 @@ def clips(shard: Shard) -> Iterator[Clip | Dropped]:
     stem = re.sub(r"\.tfrecords$", "", shard.file.path.name)
     missing = tfrecord.Damaged("nothing of it can be read: the file has ended or is damaged before it")
     with shard.file.open() as file:
-        records = chain(tfrecord.records(file), repeat(missing))
-        for index, record in enumerate(islice(records, shard.records)):
+        found = tfrecord.records(file)
+        for index, record in enumerate(islice(chain(found, repeat(missing)), shard.records)):
             name = f"{shard.split}/{stem}/{index}"
             try:
                 yield (
@@ -107,6 +110,15 @@ def clips(shard: Shard) -> Iterator[Clip | Dropped]:
                 )
             except VbenchError as error:
                 yield Dropped(name, str(error))
+        if shard.records == _announced(stem):  # or a limit ends it
+            for index, _ in enumerate(found, shard.records):
+                yield Dropped(f"{shard.split}/{stem}/{index}", "the file's name announces fewer records")
+
+
+def _announced(stem: str) -> int:
+    """Return how many records a file has by its name, traj_FIRST_to_LAST."""
+    first, last = re.findall(r"\d+", stem)
+    return int(last) + 1 - int(first)
 
 
 def _clip(name: str, record: bytes, shard: Shard) -> Clip:

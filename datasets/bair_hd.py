@@ -210,7 +210,12 @@ def _episode(files: tuple[Member, ...]) -> tuple[np.ndarray, dict[str, np.ndarra
             f"it has {numbers.count(wrong)} pictures of frame {wrong}, "
             f"expected one of each frame from 0 to {len(actions) - 1} as in actions.pkl"
         )
-    tracks = {"actions": _track("actions.pkl", actions), "state": _track('"state" in metadata.pkl', states)}
+    # a video without labels has None throughout, willi-menapace/PlayableVideoGeneration:dataset/video.py
+    if all(action is None for action in actions):
+        actions = [0] * len(actions)
+    tracks = {"actions": _track("actions.pkl", actions)}
+    if any(state is not None for state in states):
+        tracks["state"] = _track('"state" in metadata.pkl', states)
     return np.stack([_square(file) for file in pictures]), tracks
 
 

@@ -6,6 +6,7 @@ From the CVDF copy, one tar at a time (fetched, converted, deleted), from YouTub
 import csv
 import io
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from vbench_ctl import acquire, archives, files, video
 from vbench_ctl.archives import Archive, Member
 from vbench_ctl.clips import Clip
-from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.errors import UsageError, VbenchError, of_the_system
 from vbench_ctl.registry import option
 from vbench_ctl.store import RAW_PIXELS, SHARD_BYTES, Dropped
 
@@ -36,7 +37,14 @@ REPEATS = True  # no tar knows what is in the others
 FRAMES = 250  # of a typical clip: 10 seconds
 CLIPS_PER_TAR = 500  # at least, in most: train has a tar per class, val and test are cut into parts
 YOUTUBE_FORMAT = "best[ext=mp4][height<=480]/best[height<=480]/best"  # more lines would be thrown away
-GONE = re.compile(r"unavailable|private|removed|not available|terminated|deleted|copyright|not there", re.IGNORECASE)
+# What yt-dlp says about a video begins with its id; all else is trouble of this machine or the way to YouTube, and so is
+# what passes: a server that is down or asks for patience, and what yt-dlp calls a fault of its own.
+GONE = re.compile(r"\[youtube\] [\w-]{11}: |is not offered in format")
+PASSING = re.compile(
+    r"HTTP Error|unable to download|timed out|connection|too many requests|not a bot|captcha|try again later|reloaded|"
+    r"please report this issue",
+    re.IGNORECASE,
+)
 VIEWS = 3  # square views of "short128": MAGVIT scores three crops of each clip (arXiv 2212.05199, B.3)
 PNG_SHARE = 0.6  # of the raw size, of small natural pictures
 # Frames that are decoded before they are shrunk together: by turns, each work drives the other out of the processor's cache.
@@ -46,7 +54,7 @@ FILTER = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CH
 NAMES = {"valid": "val", "validate": "val", "validation": "val"}  # that splits go by
 TARS = (".tar", ".tar.gz", ".tgz")
 ANNOTATIONS = "kinetics600.tar.gz"  # the official ones, no videos
-VIDEOS = r"\.(?:mp4|mkv|webm)"
+VIDEOS = r"\.(?i:mp4|mkv|webm|avi)"
 STEM = re.compile(r"(?<![\w-])([\w-]{11})_(\d{6})_(\d{6})(?!\d)")  # of a clip file: YouTube id, start, end in seconds
 
 
@@ -140,6 +148,12 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
     if not videos:
         what = "an annotation file such as test.csv" if options.source == "youtube" else f"k600_{split}_path.txt"
         raise archive.lacking(f"{split}/CLASS/ID_START_END.mp4, {split}/CLASS.tar.gz or {what}")
+    if not classes:
+        print(
+            f"kinetics600: nothing tells the classes, so the label of every clip of {split} will be -1; stop and give "
+            f"{ANNOTATIONS} with --archive as well ('vbench-ctl list datasets kinetics600' says where it is) to have them",
+            file=sys.stderr,
+        )
     tars = [source for source in videos if source.is_tar]
     single = [source for source in videos if not source.is_tar][:limit]
     per_shard = max(1, SHARD_BYTES // _clip_bytes(options))
@@ -358,7 +372,7 @@ def _videos(
                     lock=False,
                 )
             except VbenchError as error:
-                if not GONE.search(str(error)):  # no network, no yt-dlp, too many requests: the shard stays open
+                if not GONE.search(str(error)) or PASSING.search(str(error)):  # the shard stays open
                     raise
                 trouble.append(error)
                 yield source.name, error, None
@@ -403,6 +417,8 @@ def _clip(
     try:
         frames, fps = read(file, options.side, options.views, options.frames or None, seconds)
     except (av.error.FFmpegError, OSError, ValueError) as error:  # the last two when a box points out of the file
+        if of_the_system(error) and not isinstance(error, av.error.FFmpegError):
+            raise
         return Dropped(clip_id, f"not a video that can be read ({getattr(error, 'strerror', error)})")
     except VbenchError as error:
         return Dropped(clip_id, str(error))

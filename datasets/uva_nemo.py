@@ -3,6 +3,7 @@
 import csv
 import functools
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,10 @@ def variant(options: Options) -> str:
 
 def facts(options: Options) -> dict[str, Any]:
     """Return what the manifest must say besides the options."""
+    box = "a given box" if options.boxes else "the box of the face in the first frame"
+    taken = "" if options.boxes else "; folders of face frames: as they were cut out by whoever made them"
     return {
-        "crop": f"face3@1: the box of the face in the first frame, enlarged by {MARGIN}, made square, the same in all frames",
+        "crop": f"face3@1: {box}, enlarged by {MARGIN}, made square, the same in all frames{taken}",
         "geometry": "antialiased bilinear (Pillow)",
     }
 
@@ -106,10 +109,12 @@ def _belongs(name: str, split: str) -> bool:
 def read_boxes(path: Path) -> dict[str, Box]:
     """Read the face boxes of a CSV file with the columns video,x0,y0,x1,y1."""
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
         boxes = {row["video"].removesuffix(".mp4"): Box(*(float(row[key]) for key in Box._fields)) for row in rows}
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise VbenchError(f"{path}: not a CSV file with the columns video,x0,y0,x1,y1 ({error!r})") from error
+    if bad := [name for name, box in boxes.items() if not all(map(math.isfinite, box))]:
+        raise VbenchError(f"{path}: the box of {bad[0]} is not of four numbers; give them in pixels")
     if bad := [name for name, box in boxes.items() if box.x1 <= box.x0 or box.y1 <= box.y0]:
         raise VbenchError(f"{path}: the box of {bad[0]} is empty; x1 and y1 must be the larger ones")
     return boxes
@@ -176,6 +181,12 @@ def _detector() -> Any:
 
 def _square(box: Box, size: tuple[int, ...]) -> tuple[int, int, int]:
     """Return top, left and side of the enlarged square around a box; the side is at most the frame's."""
+    height, width = size
+    if box.x1 <= 0 or box.y1 <= 0 or box.x0 >= width or box.y0 >= height:
+        raise VbenchError(
+            f"its box from ({box.x0:g}, {box.y0:g}) to ({box.x1:g}, {box.y1:g}) lies outside the picture of {width}x{height}; "
+            "give the right one in --boxes"
+        )
     side = min(round(max(box.x1 - box.x0, box.y1 - box.y0) * MARGIN), *size)
     top, left = (round((low + high - side) / 2) for low, high in ((box.y0, box.y1), (box.x0, box.x1)))
     return min(max(top, 0), size[0] - side), min(max(left, 0), size[1] - side), side

@@ -96,8 +96,8 @@ def dataset(name: str) -> str:
         "splits": ", ".join(
             f"{split}: {size}" for split, size in card.get("splits", dict.fromkeys(leaf.SPLITS, "-")).items()
         ),
-        "download": _bytes(disk["archive_bytes"]) if disk else "",
-        "store": _bytes(disk["store_bytes"]) if disk else "",
+        "download": _bytes(disk.get("archive_bytes", "")),
+        "store": _bytes(disk.get("store_bytes", "")),
         "converter": f"version {leaf.VERSION}",
         "notes": card.get("notes", ""),
     }

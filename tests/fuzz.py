@@ -31,8 +31,9 @@ def search(parser: parsers.Parser, inputs: int, folder: Path) -> None:
 
     def one(data: bytes) -> None:
         path.write_bytes(data)
-        with contextlib.suppress(VbenchError):
+        with parsers.watched(folder) as escapes, contextlib.suppress(VbenchError):
             parser.read(path)
+        assert not escapes, escapes
 
     options = [f"-runs={inputs}", "-rss_limit_mb=2048", "-timeout=60", "-max_len=65536", "-verbosity=0"]
     os.chdir(work)

@@ -1,19 +1,25 @@
 """Every reader of files that others may have written, with well-formed examples of what it reads: food for fuzzing."""
 
+import dataclasses
 import functools
 import gzip
 import io
 import json
+import os
 import pickle
 import struct
+import sys
 import tarfile
+import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+import PIL.Image
 import tiny
 import torch
 
@@ -21,6 +27,7 @@ from vbench_ctl import (
     archives,
     files,
     generation,
+    hashes,
     importers,
     leaderboard,
     pickles,
@@ -37,9 +44,55 @@ from vbench_ctl import (
     weights,
 )
 from vbench_ctl.errors import UsageError
+from vbench_ctl.play import blind
+from vbench_ctl.report import boards, training
 from vbench_ctl.statistics import moments
 
 FRAMES = np.arange(3 * 6 * 8 * 3, dtype=np.uint8).reshape(3, 6, 8, 3)
+
+
+# What a reader must not do
+
+
+_WRITES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+_RUNS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "pickle.find_class"}
+_CALLS = {"socket.connect", "socket.getaddrinfo", "urllib.Request"}
+_watched: list[tuple[Path, list[str]]] = []  # the folder that may be written to, and what was done besides
+
+
+def _notice(event: str, given: tuple[Any, ...]) -> None:
+    if not _watched:
+        return
+    folder, escapes = _watched[-1]
+    if event == "open":
+        path, _, flags = given
+        written = [path] if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC) else []
+    else:
+        written = [each for each in given if isinstance(each, str | bytes | os.PathLike)] if event in _WRITES else []
+    outside = [path for path in written if not isinstance(path, int) and not _inside(path, folder)]
+    # Modules and what builds classes run code too, which is not made of a file in the folder.
+    foreign = event == "exec" and _inside(given[0].co_filename, folder)
+    if outside or foreign or event in _RUNS | _CALLS:
+        escapes.append(f"{event} {given!r:.200}")
+
+
+def _inside(path: Any, folder: Path) -> bool:
+    place = Path(os.path.realpath(os.fsdecode(path)))
+    return place.is_relative_to(folder) or place == Path(os.devnull) or "__pycache__" in place.parts
+
+
+sys.addaudithook(_notice)
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[list[str]]:
+    """Yield the list of what is written outside a folder, run or called up meanwhile."""
+    escapes: list[str] = []
+    _watched.append((folder.resolve(), escapes))
+    try:
+        yield escapes
+    finally:
+        _watched.pop()
 
 
 class Parser(NamedTuple):
@@ -151,17 +204,29 @@ def _text(path: Path) -> str:
 
 
 def _rows(path: Path) -> None:
-    found = leaderboard.tables(rows.load(path))
+    loaded = rows.load(path)
+    found = leaderboard.tables(loaded)
     leaderboard.as_csv(found)
     leaderboard.markdown(found)
+    boards.boards(loaded, boards.Colours())
 
 
 def _row() -> rows.Row:
     return rows.Row("psnr", 20.0, 19.0, 21.0, "higher", 3, "tiny-c2-p4@1", "psnr|default|-|4f|3x1|-|v1", "mine")
 
 
+def _rich_row() -> rows.Row:
+    deciles = [[float(at), 2.0] for at in range(11)]
+    details = {
+        "confusion": {"labels": ["left", "right"], "counts": [[3, 1], [0, 2]]},
+        "actions": [{"action": 0, "quantiles": deciles}],
+    }
+    said = {"made": {"at": "now", "with": {"numpy": "2"}, "command": ["vbench-ctl", "score"]}, "seed": 0}
+    return dataclasses.replace(_row(), per_frame=[20.0, 21.0, 19.0], provenance=said, details=details)
+
+
 def _row_file(folder: Path) -> bytes:
-    rows.save(folder / "rows.json", [_row()])
+    rows.save(folder / "rows.json", [_rich_row()])
     return (folder / "rows.json").read_bytes()
 
 
@@ -190,6 +255,72 @@ def _read_shard(path: Path) -> None:
         shard.read("frames", range(3))
 
 
+@functools.cache
+def _store() -> dict[str, bytes]:
+    """Return the files of a tiny store."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = tiny.built(Path(folder)).folder
+        return {path.name: path.read_bytes() for path in Path(place).iterdir() if path.suffix in (".json", ".h5")}
+
+
+def _read_store(path: Path) -> None:
+    for name, data in _store().items():
+        if name != path.name:
+            (path.parent / name).write_bytes(data)
+    manifest = store.read_manifest(path.parent)
+    for split in manifest["splits"]:
+        found = sources.open_source(path.parent, split)
+        for clip_id in found.ids[:2]:
+            found.frames(clip_id)
+
+
+def _read_run(path: Path) -> None:
+    for name, data in (("run.json", json.dumps(RUN).encode()), ("recipe.toml", RECIPE)):
+        if name != path.name:
+            (path.parent / name).write_bytes(data)
+    training.read(path.parent)
+    runs.history(runs.open_run(path.parent))
+
+
+def _mcvd(folder: Path) -> bytes:
+    with h5py.File(folder / "made.hdf5", "w") as file:
+        file["len/0"] = len(FRAMES)
+        for at, frame in enumerate(FRAMES):
+            file[f"0/{at}"] = frame
+    return (folder / "made.hdf5").read_bytes()
+
+
+def _videogpt(folder: Path) -> bytes:
+    with h5py.File(folder / "made.hdf5", "w") as file:
+        file.update({"train_data": FRAMES, "train_idx": np.array([0, 2]), "train_actions": np.zeros((3, 2))})
+    return (folder / "made.hdf5").read_bytes()
+
+
+def _import(path: Path) -> None:
+    """Read all clips of what is imported from a file, or from the folder that it lies in."""
+    source = path.parent if path.suffix == ".pkl" else path
+    if source.is_dir():
+        for at, frame in enumerate(FRAMES):
+            PIL.Image.fromarray(frame).save(source / f"{at:05d}.png")
+    recipe = importers.recipe(source, "mine")
+    for parts in recipe.work.values():
+        for part in parts:
+            list(recipe.clips(part))
+
+
+def _read_hashes(path: Path) -> None:
+    known = path.parent / "cache" / "hashes.json"
+    known.parent.mkdir()
+    known.write_bytes(path.read_bytes())
+    hashes.digest(path, path.parent)
+
+
+def _config(path: Path) -> None:
+    from vbench_ctl.baselines.glass import released
+
+    released._read_config(path)
+
+
 CHECKPOINT = {"step": 1, "system": {"w": torch.zeros(2)}, "optimizers": {}, "ema": {}, "facts": {}}
 RECIPE = b'[data]\ndataset = "wsprites"\nlength = 4\n[model]\ncodes = 2\n[training]\nsteps = 3\nbatch = 2\n'
 
@@ -204,6 +335,15 @@ def known() -> dict[str, Parser]:
         Parser("protocols", "p.toml", _protocol, lambda folder: [tiny.PROTOCOL.encode()]),
         Parser("rows", "rows.json", _rows, lambda folder: [_row_file(folder)]),
         Parser("control csv", "c.csv", generation.read_control, lambda folder: [b"dx,dy\n1,2\n3,-4.5\n"]),
+        Parser("store manifest", "manifest.json", _read_store, lambda folder: [_store()["manifest.json"]]),
+        Parser("run", "run.json", _read_run, lambda folder: [json.dumps(RUN).encode()]),
+        Parser("run log", "log.jsonl", _read_run, lambda folder: [LOG]),
+        Parser("mcvd", "a.hdf5", _import, lambda folder: [_mcvd(folder)]),
+        Parser("videogpt", "a.hdf5", _import, lambda folder: [_videogpt(folder)]),
+        Parser("pvg", "actions.pkl", _import, lambda folder: [pickle.dumps([1, 2, None])]),
+        Parser("blind answers", "a.csv", blind.read, lambda folder: [ANSWERS]),
+        Parser("glass config", "a.yaml", _config, lambda folder: [json.dumps(CONFIG).encode()]),
+        Parser("hashes", "hashes.json", _read_hashes, lambda folder: [HASHES]),
         Parser("recipe", "r.toml", _recipe, lambda folder: [RECIPE]),
         Parser("pickle", "a.pkl", pickles.load, lambda folder: [_evil_pickle(), pickle.dumps({"a": np.arange(3)}, 2)]),
         Parser("matroska", "a.mkv", _video, lambda folder: [_clip(folder, "a.mkv")]),
@@ -231,6 +371,36 @@ def known() -> dict[str, Parser]:
     return {parser.name: parser for parser in found}
 
 
+RUN = {
+    "format": "vbench-run 1",
+    "id": "0a1b",
+    "baseline": "glass",
+    "recipe": "tiny",
+    "seed": {"": 0},
+    "data": {"": "tiny 8x6 train 0a"},
+    "made": {"at": "now", "on": "a machine", "with": {"numpy": "2"}, "command": ["vbench-ctl", "train", "glass"]},
+    "resumed": [{"at": "later", "command": ["vbench-ctl", "train"], "changes": {"training.steps": 5}}],
+}
+LOG = (
+    b'{"stage": "", "step": 1, "losses": {"a": 0.5}, "steps_per_second": 2.0, "cpu_seconds": 1}\n'
+    b'{"stage": "", "step": 2, "validation": {"a": 0.4}}\n'
+)
+ANSWERS = b"at,rater,question,protocol,clip,left,right,answer\nnow,me,real,p@1,a,m,n,left\n"
+HASHES = b'{"/somewhere/a": [3, 5, "00"]}'
+_RAMP = (("num_observations", "increase"), ("gt_observations", "decrease"), ("gumbel_temperature", "decrease"))
+CONFIG = {
+    "training": {
+        **{f"{name}_{key}": 8 for name, way in _RAMP for key in ("start", "end", f"{way}_start", "steps")},
+        "pretraining_steps_gma": 7,
+        "optimizer": {"learning_rate": 0.1, "weight_decay": 0.2},
+        "lr_schedule": [3],
+        "lr_gamma": 0.3,
+        "loss_params": {"mask_size": 0.4},
+        "loss_weights": {"reconstruction_loss": 1.0},
+        "batching": {"observations_count": 8},
+    },
+    "model": {"action_separator": {"action_network": {"use_plain_direction": True}}},
+}
 EVIL = ("a/b", "../outside", "/absolute")
 OUTPUTS = {"format": "vbench-outputs 1", "model": "m", "protocol": "p@1", "seed": 0, "clips": [{"file": "a.mkv"}]}
 SIGNATURE = b"psnr|default|-|15f|256x1|rgb,peak255|v1"
@@ -249,8 +419,6 @@ def _video(path: Path) -> None:
 
 
 def _png(folder: Path) -> bytes:
-    import PIL.Image
-
     PIL.Image.fromarray(FRAMES[0]).save(folder / "a.png")
     return (folder / "a.png").read_bytes()
 

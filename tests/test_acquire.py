@@ -339,6 +339,28 @@ def test_what_is_given_stands_for_the_archives_but_not_for_the_annex(server, fol
     assert [member.name for member in archive.members] == ["0001.mp4", "notes.csv"]
 
 
+def test_a_folder_that_holds_the_annex_serves_it(server, tmp_path):
+    mine = tmp_path / "mine"
+    (mine / "lists").mkdir(parents=True)
+    (mine / "0001.mp4").write_bytes(DATA)
+    (mine / "lists/notes.csv").write_bytes(NOTES)
+    entries = [main_file(server), annex(server)]
+    assert states(*entries, given=[mine]) == {"mine": "given", "notes.csv": "given"}
+    archive = fetch(*entries, given=[mine])
+    assert archive.paths == (mine, mine / "lists/notes.csv") and server.requests == []
+    assert [(source["name"], source["sha256"]) for source in archive.sources][1] == ("notes.csv", NOTES_ENTRY["sha256"])
+    (mine / "lists/notes.csv").write_bytes(NOTES[:-1])
+    assert states(*entries, given=[mine])["notes.csv"] == "missing"  # that one is cut short
+
+
+def test_advice_has_the_options_that_were_given(server):
+    with pytest.raises(ManualStep, match=r"Then run: vbench-ctl prepare toy --size=128 --archive faces.zip$"):
+        fetch(MANUAL, words=["--size=128"])
+    server.paths["/toy.tar"] = answers(404)
+    with pytest.raises(VbenchError, match=r'taken with "vbench-ctl prepare toy --size=128 --archive toy.tar"'):
+        fetch(main_file(server), words=["--size=128"])
+
+
 def test_a_changed_folder_is_another_source(tmp_path):
     (tmp_path / "0001.mp4").write_bytes(DATA)
     before = hashes.listing(tmp_path)

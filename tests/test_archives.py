@@ -10,7 +10,7 @@ import pytest
 
 from vbench_ctl import archives
 from vbench_ctl.archives import Archive
-from vbench_ctl.errors import VbenchError
+from vbench_ctl.errors import Unreadable, VbenchError
 
 FILES = {"set/train/b 1.bin": bytes(range(256)) * 40, "set/train/a.txt": b"first", "set/readme": b""}
 
@@ -73,6 +73,22 @@ def test_a_file_is_its_own_member_and_nothing_is_unpacked_twice(tmp_path, home):
     assert home in first.parents
 
 
+def test_what_a_killed_process_had_unpacked_is_removed(tmp_path, home):
+    packed = tar(tmp_path / "given.tar.gz", "w:gz")
+    folder = archives.unpacked(packed)
+    left = folder.with_name(f".{folder.name}.0123abcd.part")
+    folder.rename(left)
+    assert archives.unpacked(packed) == folder and list(folder.parent.iterdir()) == [folder]
+
+
+def test_an_error_names_the_member_that_was_copied_out(tmp_path):
+    for path in (tar(tmp_path / "a.tar"), zipped(tmp_path / "a.zip")):
+        member = archives.members(path)[0]
+        with pytest.raises(VbenchError) as caught, member.on_disk() as copy:
+            raise VbenchError(f"{copy}: not a video")
+        assert str(caught.value) == f"{member.name}: not a video"
+
+
 def test_names_are_matched_at_any_depth(tmp_path):
     archive = Archive((LAYOUTS["tar"](tmp_path), LAYOUTS["zip"](tmp_path)))
     assert len(archive.members) == 2 * len(FILES)
@@ -122,8 +138,10 @@ def test_zips_that_lead_out_are_refused(name, tmp_path):
 def test_damaged_archives_are_named(name, tmp_path):
     path = tmp_path / name
     path.write_bytes(b"this is no archive" * 100)
-    with pytest.raises(VbenchError, match=r"not a whole (tar|zip) archive .*fetch it again"):
+    with pytest.raises(archives.Broken, match=r"not a whole (tar|zip) archive .*fetch it again") as caught:
         archives.members(path)
+    sent = pickle.loads(pickle.dumps(caught.value))  # from a worker
+    assert str(sent) == str(caught.value) and sent.path == path
 
 
 def test_a_cut_short_member_is_named(tmp_path):
@@ -146,6 +164,20 @@ def test_a_tar_that_ends_early_is_not_taken_for_a_shorter_one(cut, tmp_path):
     path.write_bytes(path.read_bytes()[: at + cut - 1024])
     with pytest.raises(VbenchError, match="not a whole tar archive"):
         archives.members(path)
+
+
+def test_what_the_system_does_not_read_now_is_not_taken_for_damaged(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.mp4").write_bytes(b"no video")
+    (member,) = archives.members(tmp_path / "in")
+    with pytest.raises(VbenchError, match="damaged"), member.on_disk():
+        raise VbenchError("damaged")
+    (tmp_path / "in/a.mp4").unlink()
+    with pytest.raises(Unreadable, match=r"a\.mp4 cannot be read now \(No such file or directory\)") as caught:
+        member.read()
+    assert not isinstance(caught.value, VbenchError) and pickle.loads(pickle.dumps(caught.value)).args
+    with pytest.raises(Unreadable), member.on_disk():
+        raise VbenchError("FFmpeg did not find it")
 
 
 def test_links_in_a_users_folder_are_followed_once(tmp_path):

@@ -126,6 +126,16 @@ def test_a_damaged_record_is_left_out_and_named(tmp_path):
     assert np.array_equal(first.frames, pixels(1)) and np.array_equal(third.frames, pixels(3))
 
 
+def test_records_beyond_those_announced_are_left_out_and_named(tmp_path):
+    folder(tmp_path, {"test/traj_0_to_0.tfrecords": trajectory(1) + trajectory(2) + trajectory(3)[:-1000]})
+    first, *beyond = made("test", tmp_path)
+    reason = "the file's name announces fewer records"
+    assert beyond == [store.Dropped(f"test/traj_0_to_0/{index}", reason) for index in (1, 2)]
+    assert first.id == "test/traj_0_to_0/0"
+    folder(tmp_path / "whole", {"test/traj_0_to_1.tfrecords": trajectory(1) + trajectory(2)})
+    assert ids(made("test", tmp_path / "whole", limit=1)) == ["test/traj_0_to_1/0"]  # a limit is no surplus
+
+
 def test_a_cut_file_names_every_clip_it_lacks(tmp_path):
     folder(tmp_path, {"test/traj_0_to_3.tfrecords": trajectory(1) + trajectory(2)[:-1000]})
     found = made("test", tmp_path)
@@ -158,6 +168,8 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
     (tmp_path / "readme.txt").write_text("nothing")
     with pytest.raises(VbenchError, match=r"has readme.txt, expected softmotion30_44k/test/traj_0_to_255.tfrecords"):
         made("test", tmp_path)
+    with pytest.raises(VbenchError, match=r"expected softmotion30_44k/train/traj_256_to_511.tfrecords; give"):
+        made("val", tmp_path, validation="apart")
 
 
 def recipe(path: Path, **options) -> store.Recipe:

@@ -188,7 +188,7 @@ class Harm:
         ({"actions": [0] * 2, "metadata": [{"state": [0]}] * 2}, "it has 1 pictures of frame 2, expected one of each"),
         ({"metadata": [{"state": [0, 0]}, {}, None]}, '"state" in metadata.pkl is not a number or a vector'),
         ({"metadata": [{"state": [0, 0]}, {"state": [0]}, {"state": [0]}]}, '"state" in metadata.pkl is not a number'),
-        ({"actions": [None] * 3}, "actions.pkl is not a number or a vector"),
+        ({"actions": [None, 1, 2]}, "actions.pkl is not a number or a vector"),
         ({"actions": {"a": 1}}, "actions.pkl holds a dict, expected a list"),
         ({"actions": []}, "actions.pkl holds a list, expected a list with an entry for each frame"),
     ],
@@ -197,6 +197,14 @@ def test_labels_that_cannot_be_used_are_named(tmp_path, labels, reason):
     episode(tmp_path, "test", 0, **labels)
     (dropped,) = made("test", tmp_path, "caddy")
     assert reason in dropped.reason
+
+
+def test_a_video_without_labels_has_action_0_and_no_state(tmp_path):
+    none = [None] * 3
+    episode(tmp_path, "test", 0, actions=none, metadata=none, rewards=none, dones=none)
+    (clip,) = made("test", tmp_path, "caddy")
+    assert len(clip) == 3 and list(clip.tracks) == ["actions"]
+    assert clip.tracks["actions"].dtype == np.int64 and not clip.tracks["actions"].any()
 
 
 def test_pictures_that_cannot_be_used_are_named(tmp_path):

@@ -1,6 +1,7 @@
 """cINN's training steps against the release's, its recipes, resuming, generating, importing, and what can go wrong."""
 
 import dataclasses
+import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -292,6 +293,12 @@ def test_the_flow_learns_two_modes():
 
 def names() -> list[str]:
     return sorted(recipes.files("cinn", cinn))
+
+
+def test_clips_of_free_movement_count_twice_on_iper():
+    ((pattern, times),) = recipes.load("cinn", "iper").data["video"].repeats.items()
+    assert times == 2
+    assert [fnmatch.fnmatchcase(clip, pattern) for clip in ("train/001_1_2", "train/001_1_1")] == [True, False]
 
 
 @pytest.mark.parametrize("name", names())

@@ -1,6 +1,7 @@
 """The command line: help, examples, exit codes, what goes to stdout, completion, and `prepare` from end to end."""
 
 import errno
+import glob
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from vbench_ctl import doctor, protocols, registry, scoring
+from vbench_ctl import doctor, files, protocols, registry, scoring
 from vbench_ctl.cli import main
 from vbench_ctl.errors import ManualStep, VbenchError
 
@@ -94,7 +95,7 @@ def examples(text: str) -> list[list[str]]:
 
 def check_example(words: list[str]) -> None:
     """Parse a command line, without running it, and look up the names in it."""
-    command, rest = resolve(words)
+    command, rest = resolve([name for word in words for name in glob.glob(word) or [word]])  # as a shell does
     try:
         params = command.make_context(command.name, [*rest]).params
     except click.exceptions.Exit:  # --help
@@ -110,6 +111,7 @@ def check_example(words: list[str]) -> None:
 @pytest.mark.parametrize("words", [words for words in HELPED if len(words) == 1], ids=" ".join)
 def test_every_command_has_examples_that_parse(words, tmp_path, monkeypatch):
     (tmp_path / "my_videos").mkdir()
+    files.write_json(tmp_path / "rows/mine.json", [])
     monkeypatch.chdir(tmp_path)
     text = good(*words, "--help")
     _, mark, below = text.partition("Example")

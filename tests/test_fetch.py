@@ -287,6 +287,16 @@ def test_progress_that_counts_does_not_use_up_attempts(server, target, monkeypat
     assert target.stat().st_size == len(data) and len(server.requests) == 8
 
 
+@pytest.mark.parametrize(("etag", "known"), [("", False), ('"v1"', True)])
+def test_progress_that_is_lost_again_does(server, target, etag, known):
+    """Each answer begins at the first byte and breaks at the same one, with or without a part that could be continued."""
+    data = b"z" * (4 << 20)
+    server.script = [breaks_after(2 << 20, data, etag)] * 20
+    with pytest.raises(VbenchError, match="broke after 2097152 of 4194304 bytes"):
+        fetch(server.url, target, hashlib.sha256(data).hexdigest() if known else None)
+    assert len(server.requests) == 1 + downloads.ATTEMPTS
+
+
 def test_a_server_that_ignores_if_range_does_not_mix_two_versions(server, target):
     """Without a hash only the version says that the second half belongs to another file."""
     other = answers(206, DATA[4000:], Content_Range="bytes 4000-10239/10240", ETag='"v1"')

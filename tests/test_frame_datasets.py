@@ -83,6 +83,14 @@ def test_dtdb_gaps_close_and_broken_frames_drop_their_clip(dtdb):
         registry.load("datasets", "dtdb").Options(size=4)
 
 
+@pytest.mark.parametrize("again", ["dtdb/fire/eval/flame/frame03.png", "copy/dtdb/fire/eval/flame/frame3.jpg"])
+def test_two_pictures_of_one_number_drop_their_clip(dtdb, tmp_path, again):
+    extra = packed(tmp_path / "extra.zip", {again: picture(3)})
+    _, flame = converted("dtdb", "eval", Archive((*dtdb.paths, *extra.paths)), size=16)
+    assert flame.id == "eval/flame" and again in flame.reason
+    assert "are both frame 3; take one of them away" in flame.reason
+
+
 LIST = b"aaa/aaa_1/\naaa/aaa_2/\n\naaa/aaa_1/\nccc/ccc_9\n"
 
 
@@ -129,16 +137,11 @@ def test_landscape_says_what_is_lacking(landscape, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["dtdb", "landscape"])
-def test_workers_do_not_matter(name, dtdb, landscape, tmp_path):
+def test_what_is_left_out_is_listed(name, dtdb, landscape, tmp_path):
     leaf, archive = registry.load("datasets", name), {"dtdb": dtdb, "landscape": landscape}[name]
-    found = {}
-    for workers in (1, 4):
-        options = leaf.Options(size=16)
-        work = {split: leaf.shards(split, options, None, archive) for split in leaf.SPLITS}
-        recipe = store.Recipe(name, leaf.variant(options), leaf.VERSION, work, leaf.clips, {}, {})
-        manifest = store.build(tmp_path / f"{workers}", recipe, workers)
-        found[workers] = {split: made["content_sha256"] for split, made in manifest["splits"].items()}
-    assert found[1] == found[4]
-    dropped = (tmp_path / "1" / "dropped.csv").read_text().splitlines()
+    options = leaf.Options(size=16)
+    work = {split: leaf.shards(split, options, None, archive) for split in leaf.SPLITS}
+    store.build(tmp_path / "made", store.Recipe(name, leaf.variant(options), leaf.VERSION, work, leaf.clips, {}, {}))
+    dropped = (tmp_path / "made" / "dropped.csv").read_text().splitlines()
     assert dropped[0] == "split,id,reason" and len(dropped) == {"dtdb": 2, "landscape": 3}[name]
-    assert all(isinstance(clip, Clip) for clip in store.Store(tmp_path / "1", "train"))
+    assert all(isinstance(clip, Clip) for clip in store.Store(tmp_path / "made", "train"))

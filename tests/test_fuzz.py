@@ -3,11 +3,20 @@
 The same inputs on every machine; VBENCH_FUZZ says how many for each reader. `make fuzz` searches by coverage (fuzz.py).
 """
 
+import io
+import json
 import os
+import pickle
 import resource
+import subprocess
 import tempfile
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import h5py
+import numpy as np
 import parsers
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +25,8 @@ from hypothesis import strategies as st
 from vbench_ctl.errors import VbenchError
 
 INPUTS = int(os.environ.get("VBENCH_FUZZ", "40"))
-MOST_MEMORY = 1 << 20  # KiB that all inputs of a reader together may add: what a header claims is not believed
+MOST_BYTES = 1 << 28  # that Python and NumPy may take for an input: what a header claims is not believed
+MOST_MEMORY = 1 << 20  # KiB that all inputs of a reader together may add, in libraries too
 EDITS = st.lists(
     st.tuples(
         st.floats(0, 1), st.sampled_from(("change", "cut", "insert", "repeat")), st.binary(min_size=1, max_size=8)
@@ -36,31 +46,136 @@ def damaged(example: bytes, edits: list[tuple[float, str, bytes]]) -> bytes:
     return example
 
 
-@pytest.mark.parametrize("name", parsers.known())
-def test_a_damaged_file_is_read_or_refused_in_words(name, tmp_path, monkeypatch):
+# Values that a well-formed file does not have in that place
+
+
+LACKS = object()
+DEEP = "[" * 100_000
+VALUES = (LACKS, None, True, 5, -1, 1.5, 10**400, "x", "a\ud800", "../x", [], [1], ["x"], {}, {"a": 1}, DEEP)
+WHOLES = np.array([0, 10**15, 3])
+ENTRIES = (LACKS, {}, 5, "text", WHOLES, -WHOLES, WHOLES / 2, np.zeros((3, 2)), np.array([b"a", b"b"]), 10**12)
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each table or list in a JSON value with each key of it."""
+    for key, inside in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(inside, dict | list):
+            yield from places(inside)
+
+
+def put(held: Any, key: Any, value: Any) -> None:
+    if value is LACKS:
+        del held[key]
+    else:
+        held[key] = value
+
+
+def other_json(example: bytes, place: float, value: Any) -> bytes:
+    """Return JSON, one value to a line or one in all, with another value somewhere."""
+    lines = example.splitlines() if b"}\n{" in example else [example]
+    data = [json.loads(line) for line in lines]
+    found = list(places(data))
+    put(*found[int(place * (len(found) - 1))], value)
+    return "".join(json.dumps(line).replace(f'"{DEEP}"', DEEP) + "\n" for line in data).encode()
+
+
+def other_hdf5(example: bytes, place: float, value: Any) -> bytes:
+    """Return an HDF5 file with another dataset or attribute somewhere."""
+    with io.BytesIO(example) as buffer:
+        with h5py.File(buffer, "r+") as file:
+            names: list[str] = []
+            file.visit(names.append)
+            found = [(file, name) for name in names] + [(file.attrs, name) for name in file.attrs]
+            held, name = found[int(place * (len(found) - 1))]
+            del held[name]
+            if held is file and isinstance(value, dict):
+                file.create_group(name)
+            elif held is file and isinstance(value, int) and value > 5:  # claims much and holds nothing
+                file.create_dataset(name, (value,), "u1", chunks=(1000,))
+            elif value is not LACKS:
+                held[name] = DEEP[:20_000] if isinstance(value, dict) else value
+        return buffer.getvalue()
+
+
+# YAML takes time quadratic in the depth
+OTHERS = {".json": (other_json, VALUES), ".jsonl": (other_json, VALUES), ".yaml": (other_json, VALUES[:-1])}
+OTHERS |= {".h5": (other_hdf5, ENTRIES), ".hdf5": (other_hdf5, ENTRIES)}
+STRUCTURED = [name for name, parser in parsers.known().items() if Path(parser.file).suffix in OTHERS]
+
+
+def read_each(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: st.SearchStrategy[bytes]) -> int:
+    """Give inputs to a reader; return how many it read, the others having been refused in words."""
     parser = parsers.known()[name]
-    examples = parser.examples(tmp_path)
     monkeypatch.chdir(tmp_path)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     names = sorted(path.name for path in tmp_path.iterdir())
     read = 0
 
     @settings(
         max_examples=INPUTS, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
-    @given(st.sampled_from(examples), EDITS)
-    def reads(example: bytes, edits: list[tuple[float, str, bytes]]) -> None:
+    @given(inputs)
+    def reads(data: bytes) -> None:
         nonlocal read
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / parser.file
-            path.write_bytes(damaged(example, edits))
+            path.write_bytes(data)
+            tracemalloc.start()
             try:
-                parser.read(path)
+                with parsers.watched(Path(folder)) as escapes:
+                    parser.read(path)
                 read += 1
             except VbenchError as error:
-                assert str(error)
+                assert str(error).encode(errors="backslashreplace")
+            finally:
+                _, peak = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+            assert not escapes
+            assert peak < MOST_BYTES
 
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     reads()
-    assert read or name == "pickle", "not even the example was read"
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_MEMORY
+    return read
+
+
+@pytest.mark.parametrize("name", parsers.known())
+def test_a_damaged_file_is_read_or_refused_in_words(name, tmp_path, monkeypatch):
+    examples = parsers.known()[name].examples(tmp_path)
+    inputs = st.builds(damaged, st.sampled_from(examples), EDITS)
+    assert read_each(name, tmp_path, monkeypatch, inputs) or name == "pickle", "not even the example was read"
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_a_file_with_other_values_is_read_or_refused_in_words(name, tmp_path, monkeypatch):
+    parser = parsers.known()[name]
+    other, values = OTHERS[Path(parser.file).suffix]
+    (example,) = parser.examples(tmp_path)
+    read_each(name, tmp_path, monkeypatch, st.builds(other, st.just(example), st.floats(0, 1), st.sampled_from(values)))
+
+
+def writes_outside(path: Path) -> None:
+    (path.parent.parent / "outside").write_text("")
+
+
+def runs_a_program(path: Path) -> None:
+    subprocess.run(["true"], check=True)
+
+
+def runs_the_file(path: Path) -> None:
+    exec(compile("1", str(path), "exec"))
+
+
+def unpickles(path: Path) -> None:
+    pickle.loads(b"cos\ngetcwd\n.")
+
+
+@pytest.mark.parametrize("does", [writes_outside, runs_a_program, runs_the_file, unpickles])
+def test_a_reader_that_escapes_is_noticed(does, tmp_path):
+    (tmp_path / "inside").mkdir()
+    with parsers.watched(tmp_path / "inside") as escapes:
+        (tmp_path / "inside" / "a").write_text("")
+        assert not escapes
+        does(tmp_path / "inside" / "a")
+    assert escapes

@@ -321,7 +321,7 @@ def test_renderer(golden):
     module = networks.Renderer(8).eval()
 
     def run(h):
-        made = module(h, torch.zeros(len(h), 3, 8 * h.shape[2], 8 * h.shape[3]))
+        made = module(h, torch.zeros(len(h), 3, 8 * h.shape[2], 8 * h.shape[3]), torch.zeros(len(h), 1))
         return [*made.pictures, made.mask]
 
     check(module, golden("io_renderer"), run, ("h",), ("rgb_full", "rgb_half", "rgb_quarter", "mask"), WHOLE)

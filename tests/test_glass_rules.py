@@ -248,11 +248,14 @@ def test_a_rendered_change_begins_as_none_and_sees_what_it_changes():
         torch.testing.assert_close(made.pictures[0][:, 3], again)  # from what was rendered, where nothing is given
         for weight in system.local.renderer.heads[-1].parameters():
             torch.nn.init.normal_(weight, std=0.01)
-        one, other = (
-            system.local.renderer(torch.zeros(1, 8, 4, 6), moved).mask for moved in torch.randn(2, 1, 3, 32, 48)
+        hidden, moved, code = torch.zeros(1, 8, 4, 6), torch.randn(2, 1, 3, 32, 48), torch.randn(2, 1, 6)
+        one, other, told = (
+            system.local.renderer(hidden, *seen).mask
+            for seen in ((moved[0], code[0]), (moved[1], code[0]), (moved[0], code[1]))
         )
         changed = system.rendering(layers, 3).pictures[0]
-    assert not torch.equal(one, other) and not torch.allclose(changed, made.pictures[0])
+    assert not torch.equal(one, other) and not torch.equal(one, told)
+    assert not torch.allclose(changed, made.pictures[0])
     assert changed.abs().max() <= 1
 
 

@@ -4,12 +4,13 @@ import io
 import shutil
 import struct
 import tarfile
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from vbench_ctl import acquire, pairing, protocols, registry, store, video
+from vbench_ctl import acquire, hosts, pairing, protocols, registry, store, video
 from vbench_ctl.archives import Archive
 from vbench_ctl.errors import UsageError, VbenchError
 
@@ -157,6 +158,18 @@ def test_one_and_two_workers_give_the_same_store(tmp_path, mp4s, flat, monkeypat
     assert len(made.summary["shards"]) == 4 and made.content_sha256() == flat.content_sha256()
 
 
+def test_videos_of_any_kind_lose_their_suffix_in_folders_and_tars(tmp_path, mp4s, flat):
+    names = [f"{STEMS[0]}.MP4", f"{STEMS[1]}.avi", f"{STEMS[2]}.WebM"]
+    for folder in (tmp_path / "loose/val", tmp_path / "tars/val"):
+        folder.mkdir(parents=True)
+    for at, name in enumerate(names):
+        shutil.copy(mp4s / f"{STEMS[at]}.mp4", tmp_path / "loose/val" / name)
+    tar_of(tmp_path / "tars/val/part_0.tar.gz", sorted((tmp_path / "loose/val").iterdir()))
+    for where in ("loose", "tars"):
+        assert build(tmp_path / f"{where}-store", Archive((tmp_path / where,))).ids == flat.ids[:3]
+    assert kinetics.parse(f"{names[0]} dancing\n", "val.txt") == {(IDS[0], 0, 10): "dancing"}
+
+
 def test_limit_takes_the_first_clips(tmp_path, mp4s, monkeypatch):
     shutil.copytree(mp4s, tmp_path / "loose/val")
     assert build(tmp_path / "a", Archive((tmp_path / "loose",)), limit=2).ids == [f"val/{stem}" for stem in STEMS[:2]]
@@ -246,6 +259,12 @@ def test_an_empty_archive_is_explained(tmp_path):
 # CVDF: a list of addresses, one tar after the other
 
 
+def refused(url, said):
+    """What is raised when yt-dlp says something about a video."""
+    name = url.partition(":")[2]
+    return hosts._youtube_refused(hosts.Wanted(Path(name)), url, Exception(f"ERROR: [youtube] {name}: {said}"))
+
+
 @pytest.fixture
 def web(tmp_path, monkeypatch):
     """Addresses of a pretended server and what it has; what was asked for is kept in `asked`."""
@@ -253,6 +272,8 @@ def web(tmp_path, monkeypatch):
 
     def fetch_one(url, target, **_):
         asked.append((url, target))
+        if url.startswith("youtube:") and url not in served:
+            raise refused(url, "Video unavailable. This video is private")
         if url not in served:
             raise VbenchError(f"{url}: not there")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -332,11 +353,71 @@ def test_clips_of_youtube_are_cut_out_and_missing_ones_dropped(tmp_path, web):
     assert made.ids == [f"test/{IDS[0]}_000001_000003", f"test/{IDS[2]}_000004_000014"]
     assert made.lengths.tolist() == [10, 10]
     assert [made.track("label", at)[0] for at in range(2)] == [0, 1]
-    assert made.summary["dropped"] == [{"id": f"test/{IDS[1]}_000000_000010", "reason": f"youtube:{IDS[1]}: not there"}]
+    (dropped,) = made.summary["dropped"]
+    assert dropped["id"] == f"test/{IDS[1]}_000000_000010" and "This video is private" in dropped["reason"]
     with open(tmp_path / "long.mp4", "rb") as file:
         whole, _ = kinetics.read(file, 64)
     assert np.array_equal(made.frames(0), whole[5:15]) and np.array_equal(made.frames(1), whole[20:])
     assert not list((tmp_path / "root").rglob("*.mp4"))
+
+
+# yt-dlp 2026.10.26: extractor/youtube/_video.py, networking/exceptions.py and utils
+GONE = [
+    "Video unavailable. This video has been removed by the uploader",
+    "Private video. Sign in if you've been granted access to this video. Use --cookies-from-browser or --cookies",
+    "Sign in to confirm your age. This video may be inappropriate for some users. Use --cookies-from-browser",
+    "Join this channel to get access to members-only content like this video, and other exclusive perks.",
+    "This video requires payment to watch",
+    "Video unavailable. This video contains content from SME, who has blocked it on copyright grounds",
+    "This video has been blocked",
+    "The uploader has not made this video available in your country",
+    "This video is DRM protected",
+    "Requested format is not available. Use --list-formats for a list of available formats",
+]
+PASSING = [
+    "Unable to download API page: HTTP Error 503: Service Unavailable (caused by <HTTPError 503: Service Unavailable>)",
+    "Unable to download API page: HTTP Error 429: Too Many Requests (caused by <HTTPError 429: Too Many Requests>)",
+    "Unable to download API page: [Errno -3] Temporary failure in name resolution (caused by TransportError())",
+    "Sign in to confirm you’re not a bot. Use --cookies-from-browser or --cookies for the authentication",
+    "Video unavailable. This content isn't available, try again later. The current session has been rate-limited",
+    "The page needs to be reloaded.",
+    "Failed to extract any player response; please report this issue on  https://github.com/yt-dlp/yt-dlp/issues",
+]
+
+
+@pytest.mark.parametrize("said", GONE + PASSING)
+def test_a_video_that_youtube_withholds_is_dropped_and_passing_trouble_stops(tmp_path, monkeypatch, said):
+    def fetch_one(url, target, **_):
+        raise refused(url, said)
+
+    monkeypatch.setattr(acquire, "fetch_one", fetch_one)
+    (tmp_path / "test.csv").write_text(f"label,youtube_id,time_start,time_end\ndancing,{IDS[0]},0,10\n")
+    (shard,) = kinetics.shards("test", kinetics.Options(source="youtube"), None, Archive((tmp_path / "test.csv",)))
+    if said in PASSING:
+        with pytest.raises(VbenchError, match="run it again later"):
+            list(kinetics.clips(shard))
+    else:
+        (dropped,) = kinetics.clips(shard)
+        assert dropped.id == f"test/{IDS[0]}_000000_000010"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "YouTube needs yt_dlp, which is not installed",
+        "no space left on the device",
+        "unable to download video data: 403",
+    ],
+)
+def test_trouble_of_this_machine_is_no_missing_video(tmp_path, monkeypatch, said):
+    def fetch_one(url, target, **_):
+        raise VbenchError(f"youtube-{IDS[0]}.mp4: {hosts.page(url)} does not come ({said})")
+
+    monkeypatch.setattr(acquire, "fetch_one", fetch_one)
+    (tmp_path / "test.csv").write_text(f"label,youtube_id,time_start,time_end\ndancing,{IDS[0]},0,10\n")
+    (shard,) = kinetics.shards("test", kinetics.Options(source="youtube"), None, Archive((tmp_path / "test.csv",)))
+    with pytest.raises(VbenchError, match=said):
+        list(kinetics.clips(shard))
 
 
 def test_cookies_and_rate_are_shown_to_youtube_and_refused_elsewhere(tmp_path, mp4s, monkeypatch):
@@ -359,7 +440,7 @@ def test_cookies_and_rate_are_shown_to_youtube_and_refused_elsewhere(tmp_path, m
 def test_no_clip_at_all_is_an_error(tmp_path, web):
     rows = [f"dancing,missing_{at:03d},0,10" for at in range(12)]
     (tmp_path / "test.csv").write_text("\n".join(["label,youtube_id,time_start,time_end", *rows]))
-    with pytest.raises(VbenchError, match="youtube:missing_000: not there"):
+    with pytest.raises(VbenchError, match="missing_000: Video unavailable"):
         build(tmp_path / "store", Archive((tmp_path / "test.csv",)), "test", source="youtube")
 
 
@@ -441,11 +522,14 @@ def test_classes_have_the_same_number_in_every_split(tmp_path, mp4s, packed):
     assert int(held["train"].track("label", 0)[0]) == 1
 
 
-def test_labels_by_id_alone_and_without_any(tmp_path, mp4s):
+def test_labels_by_id_alone_and_without_any(tmp_path, mp4s, capsys):
     shutil.copytree(mp4s, tmp_path / "val")
+    kinetics.shards("val", kinetics.Options(), None, Archive((tmp_path,)))
+    assert "the label of every clip of val will be -1; stop and give kinetics600.tar.gz" in capsys.readouterr().err
     (tmp_path / "val.txt").write_text(f"{IDS[0]} dancing\n{IDS[1]} air drumming\n")
     made = build(tmp_path / "store", Archive((tmp_path,)))
     assert [int(made.track("label", at)[0]) for at in range(4)] == [1, 0, -1, -1]
+    assert "-1" not in capsys.readouterr().err
 
 
 # Options

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import h5py
 import pytest
@@ -72,6 +73,18 @@ def test_nobody_to_ask_and_nothing_accepted_makes_nothing(archive, home):
     assert not (home / "stores").exists()
 
 
+def test_an_archive_that_came_broken_may_be_replaced(archive, home):
+    """The lock held the first one that came, broken or not, so that no other was taken."""
+    (item,) = prepare.plan("dtdb").files()
+    item.target.parent.mkdir(parents=True)
+    item.target.write_bytes(archive.read_bytes()[:999])
+    done = vbench("--yes")
+    assert done.exit_code == 1 and "fetch it again: remove that file and run the same command" in done.stderr
+    assert done.stderr.count(str(item.target)) == 1 and item.target.exists()
+    item.target.write_bytes(archive.read_bytes())
+    assert vbench("--yes").exit_code == 0
+
+
 def test_strict_makes_a_bad_clip_an_error(archive, home):
     done = vbench("--archive", archive, "--yes", "--strict")
     assert done.exit_code == 1 and "1 clips cannot be used, first eval/v3" in done.stderr
@@ -96,12 +109,45 @@ def test_verify_finds_what_has_changed(archive, home):
 def test_verify_compares_with_the_published_sizes(archive, home, monkeypatch):
     assert vbench("--archive", archive, "--yes").exit_code == 0
     plan = prepare.plan("dtdb", size=16)
-    monkeypatch.setattr(plan.leaf, "expected", lambda options: {"train": 2, "eval": 4}, raising=False)
+    monkeypatch.setattr(plan.leaf, "expected", lambda options: {"train": 2, "eval": 3}, raising=False)
     found = {(check.split, check.what): check for check in prepare.verify(plan)}
-    assert found["train", "published clips"].good  # the dropped one counts
-    assert not found["eval", "published clips"].good and found["eval", "published clips"].found == "3"
+    train, test = found["train", "published clips"], found["eval", "published clips"]
+    assert train.good and not train.note
+    assert not test.good and test.found == "2" and test.note == "1 dropped"  # which does not count
+    done = vbench("--verify")
+    assert done.exit_code == 1 and "published clips of eval is 2 (1 dropped), expected 3; remove" in done.stderr
     with pytest.raises(VbenchError, match="no finished store there"):
         prepare.verify(prepare.plan("dtdb", size=32))
+
+
+def test_a_split_without_a_usable_clip_is_an_error(tmp_path, home):
+    files = {
+        "fire/train/v1/frame0.png": picture(1),
+        "fire/train/v1/frame1.png": picture(2),
+        "fire/eval/v1/frame0.png": b"no picture",
+    }
+    archive = packed(tmp_path / "damaged.zip", files).paths[0]
+    for words in (("--archive", archive, "--yes"), ()):  # also of a store that is there already
+        done = vbench(*words)
+        assert done.exit_code == 1 and "eval has no clips, since none of 1 can be used, first eval/v1" in done.stderr
+        assert "not a whole PNG or JPEG image (it begins as neither does)" in done.stderr
+    assert vbench("--split", "train").exit_code == 0
+
+
+def test_advice_names_the_options_that_are_not_the_usual_ones(home):
+    words = ["prepare", "bair-hd", "--packing", "annotated", "--split", "val", "--limit", "3", "--yes"]
+    done = CliRunner().invoke(main, words)
+    given = "--split=val --packing=annotated --limit=3"
+    assert done.exit_code == 3
+    assert f"vbench-ctl prepare bair-hd {given} --archive annotated_frames" in done.stderr
+    assert prepare.plan("bair-hd").words() == prepare.plan("bair-hd", splits=["test", "train"]).words() == []
+
+
+def test_a_few_clips_of_the_users_own_need_no_space_for_all(archive, tmp_path, home, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    assert vbench("--archive", archive, "--yes").exit_code == 1  # it has the name of the published one
+    shutil.unpack_archive(archive, tmp_path / "unpacked")
+    assert vbench("--archive", tmp_path / "unpacked", "--yes").exit_code == 0
 
 
 def test_a_lost_shard_is_made_again(archive, home):
@@ -119,7 +165,19 @@ def test_a_dry_run_lists_files_and_makes_nothing(home):
     done = vbench("--dry-run", "--json")
     plan = json.loads(done.stdout)
     assert plan["files"][0]["state"] == "missing" and plan["files"][0]["kind"] == "gdrive"
+    assert plan["archive_bytes"] == "unknown"
+    assert "\nfiles of unknown size to download and unpack\n" in vbench("--dry-run").stdout
     assert not home.exists()
+
+
+def test_where_sizes_of_files_are_unknown_that_of_the_whole_is_told(home):
+    """Kinetics comes as lists of files, which say what comes then."""
+    words = ["prepare", "kinetics600", "--split", "val"]
+    text = "files of unknown size (the whole data set: 727.0 GB) to download and unpack"
+    assert text in CliRunner().invoke(main, [*words, "--dry-run"]).stdout
+    assert text in CliRunner().invoke(main, words).stderr
+    bair = CliRunner().invoke(main, ["prepare", "bair", "--split", "test", "--dry-run"]).stdout
+    assert "\n32.3 GB to download and unpack\n" in bair
 
 
 def test_a_store_grows_split_by_split(tmp_path, home):

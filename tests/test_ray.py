@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_bair
 import tiny
 from click.testing import CliRunner
 from test_execute import Counted
@@ -94,6 +95,14 @@ def test_a_store_survives_a_killed_worker(cluster, tmp_path):
     assert found.ids == expected.ids
     for digest in ("content_sha256", "tracks_sha256"):
         assert found.summary[digest] == expected.summary[digest]
+
+
+def test_a_dataset_read_from_files_is_the_same(cluster, tmp_path):
+    files = {f"train/traj_{at}_to_{at}.tfrecords": test_bair.trajectory(at) for at in range(3)}
+    cut = {"test/traj_0_to_1.tfrecords": test_bair.trajectory(3)}
+    recipe = test_bair.recipe(test_bair.folder(tmp_path / "archive", {**files, **cut}))
+    made, expected = (store.build(tmp_path / f"{workers}", recipe, workers)["splits"] for workers in ("ray", 1))
+    assert made == expected and made["train"]["clips"] == 3 and len(made["test"]["dropped"]) == 1
 
 
 def waits_for_the_others(folder: Path, item: int) -> int:

@@ -2,12 +2,15 @@
 
 import ast
 import dataclasses
+import json
 import pickle
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from vbench_ctl import prepare, registry
+from vbench_ctl.cli import main
 from vbench_ctl.cli.prepare import dataset_command
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError
@@ -50,11 +53,29 @@ def test_a_dataset_announces_what_it_will_make(name):
     assert usual.reads_files == bool(usual.files()) == (usual.card["access"] != "generated")
 
 
+@pytest.mark.parametrize("name", registry.names("datasets"))
+def test_a_dataset_is_shown_with_its_whole_card(name, tmp_path):
+    card = prepare.card(name)
+    words = ["list", "datasets", name, "--root", str(tmp_path)]
+    shown, told = (CliRunner().invoke(main, [*words, *more]) for more in ((), ("--json",)))
+    found = json.loads(told.stdout)
+    assert [{key: file[key] for key in file if key != "state"} for file in found.pop("files")] == card.pop("file", [])
+    assert {key: found[key] for key in card} == card
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert all(isinstance(size, int | str) for size in card["splits"].values()) and "{" not in shown.stdout
+    assert all(f"{split} {size}" in shown.stdout for split, size in card["splits"].items())
+    assert [line[1] for line in lines if line[0] == "file"] == [
+        file["name"] for file in prepare.card(name).get("file", [])
+    ]
+
+
 MADE = [name for name in registry.names("datasets") if prepare.card(name)["access"] == "generated"]
 
 
 @pytest.mark.parametrize("name", MADE)
 def test_the_store_of_a_dataset_says_how_it_was_made(name):
+    plan = prepare.plan(name)
+    assert plan.clips() == plan.card["splits"] and plan.size_bytes(plan.splits) == plan.card["disk"]["store_bytes"]
     for work in prepare.plan(name, limit=1).recipe().work.values():
         again = pickle.loads(pickle.dumps(list(work)))
         assert repr(again) == repr(list(work)) and " at 0x" not in repr(again)  # the fingerprint is made of this

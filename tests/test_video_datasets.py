@@ -129,11 +129,30 @@ def test_nemo_without_boxes_or_detector_says_what_to_do(nemo, tmp_path, monkeypa
     registry.load("datasets", "uva-nemo")._detector.cache_clear()
     with pytest.raises(VbenchError, match=r"--boxes.*pip install face-alignment"):
         converted("uva-nemo", "all", archive)
-    for text, why in (("video,x0\na,1\n", "not a CSV file"), ("video,x0,y0,x1,y1\na,5,5,1,9\n", "is empty")):
+    head = "video,x0,y0,x1,y1\n"
+    for text, why in (
+        ("video,x0\na,1\n", "not a CSV file"),
+        (f"{head}a,5,5,1,9\n", "the box of a is empty"),
+        (f"{head}a,5,5,nan,9\n", "the box of a is not of four numbers"),
+        (f"{head}a,5,5,inf,9\n", "the box of a is not of four numbers"),
+    ):
         with pytest.raises(VbenchError, match=why):
             converted("uva-nemo", "all", archive, boxes=boxes(tmp_path / "bad.csv", text))
     with pytest.raises(VbenchError, match="no box for 001_deliberate_smile_2"):
         converted("uva-nemo", "all", archive, boxes=boxes(tmp_path / "few.csv", "video,x0,y0,x1,y1\nb,1,1,9,9\n"))
+
+
+def test_nemo_drops_a_video_whose_box_lies_outside_and_reads_boxes_of_a_spreadsheet(nemo, tmp_path):
+    rows = "\ufeffvideo,x0,y0,x1,y1\r\n001_deliberate_smile_2,160,20,200,60\r\n004_spontaneous_smile_1,150,0,160,30\r\n"
+    outside, inside = converted("uva-nemo", "all", nemo[0], boxes=boxes(tmp_path / "boxes.csv", rows))
+    assert "its box from (160, 20) to (200, 60) lies outside the picture of 160x90" in outside.reason
+    assert inside.id == "all/004_spontaneous_smile_1"
+
+
+def test_nemo_tells_how_faces_were_cut_out():
+    leaf = registry.load("datasets", "uva-nemo")
+    assert "folders of face frames: as they were cut out" in leaf.facts(leaf.Options())["crop"]
+    assert "face3@1: a given box, enlarged" in leaf.facts(leaf.Options(boxes="boxes.csv"))["crop"]
 
 
 def test_nemo_remembers_the_boxes_but_not_where_they_lie(nemo, tmp_path):
@@ -164,14 +183,14 @@ def test_nemo_takes_faces_that_are_cut_out_already(nemo, tmp_path):
 
 
 def drums(place, layout, frames=90):
-    """Three clips, the last without sound, in CCVS's or TATS's layout."""
+    """Four clips, one without sound and one without pictures, in CCVS's or TATS's layout."""
     pictures, sound, suffix = {"ccvs": ("mp4", "stft_pickle", "pickle"), "tats": ("video", "stft", "pkl")}[layout]
     rng = np.random.default_rng(0)
     raw = rng.random((frames, 45, 17)).astype(np.float32)
     made = film(place / "AudioSet_Dataset/train" / pictures / "2.mp4", frames, (96, 96))
     film(place / "AudioSet_Dataset/train" / pictures / "10.mp4", 12, (96, 96))
     film(place / "AudioSet_Dataset/train" / pictures / "11.mp4", 12, (96, 96))
-    for number in (2, 10):
+    for number in (2, 10, 12):
         path = place / "AudioSet_Dataset/train" / sound / f"{number}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pickle.dumps(raw, protocol=2))
@@ -182,13 +201,14 @@ def drums(place, layout, frames=90):
 def test_drums_have_a_slice_of_sound_per_frame(layout, tmp_path):
     frames, raw = drums(tmp_path / "set", layout)
     archive = zipped(tmp_path / "set", tmp_path / "AudioSet_Drums.zip")
-    clip, short, silent = converted("audioset-drums", "train", archive)
+    clip, short, silent, dark = converted("audioset-drums", "train", archive)
     assert clip.id == "train/2" and clip.fps == 30
     np.testing.assert_array_equal(clip.frames, small(frames, 128))
     wanted = torch.nn.functional.interpolate(torch.from_numpy(raw)[:, None], (64, 16), mode="bilinear")[:, 0]
     np.testing.assert_allclose(clip.tracks["stft"], wanted.numpy(), atol=1e-6)
     assert "12 frames and 90 spectrogram slices, expected 90" in short.reason
     assert (silent.id, silent.reason) == ("train/11", "it has no spectrogram")
+    assert (dark.id, dark.reason) == ("train/12", "it has no video")
     with pytest.raises(VbenchError, match="expected test/mp4"):
         converted("audioset-drums", "test", archive)
 

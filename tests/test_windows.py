@@ -64,11 +64,12 @@ def test_a_window_is_a_slice_of_its_clip(tmp_path, encoding, augment):
         clip_id, start, stride = windows.place(draw)
         clip, cut = held[held.index(clip_id)], slice(start, start + 2 * stride + 1, stride)
         expected = {"frames": clip.frames[cut], **{name: track[cut] for name, track in clip.tracks.items()}}
-        assert batch.keys() == windows[draw].keys() == expected.keys()
+        window = windows[draw] if draw < len(windows) else windows.batch([draw])
+        assert batch.keys() == window.keys() == expected.keys()
         for name, values in expected.items():
             np.testing.assert_array_equal(batch[name][draw], values)
-            np.testing.assert_array_equal(windows[draw][name], values)
-            assert windows[draw][name].numpy().dtype == values.dtype
+            np.testing.assert_array_equal(window[name].reshape(values.shape), values)
+            assert window[name].numpy().dtype == values.dtype
 
 
 def test_every_kind_of_clips_gives_the_same_windows(tmp_path):
@@ -124,7 +125,7 @@ def test_a_draw_is_a_function_of_seed_and_number(held):
     windows = held.clips(3, augment=["flip", "jitter:0.3"], seed=7)
     again = held.clips(3, augment=["flip", "jitter:0.3"], seed=7)
     for draw in (12, 3, 999, 0, 3):
-        assert same(windows[draw], again[draw])
+        assert same(windows.batch([draw]), again.batch([draw]))
     other = held.clips(3, augment=["flip", "jitter:0.3"], seed=8)
     assert not same(windows.batch(range(5)), other.batch(range(5)))
     # What is done to a window does not move it.
@@ -141,6 +142,17 @@ def test_each_epoch_has_every_item_once_in_its_own_order(held, start):
         what = [place[: 1 if start == "random" else 2] for place in epoch]
         assert len(set(what)) == size
     assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_a_loop_over_windows_ends_after_the_first_epoch(held):
+    windows = held.clips(3, augment=["flip"])
+    assert all(same(one, windows[draw]) for draw, one in enumerate(windows))
+    assert len(list(windows)) == len(windows) == len(held)
+    for beyond in (-1, len(windows)):
+        with pytest.raises(IndexError):
+            windows[beyond]
+    own = DataLoader(windows, batch_size=None)  # a sampler of its own, the draws of the first epoch
+    assert [len(list(own)) for _ in range(2)] == [len(windows)] * 2
 
 
 def test_without_shuffling_the_order_is_that_of_the_source(held):

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -59,6 +59,7 @@ class _File:
     layouts: str = ""
     annex: bool = False
     lock: bool = True  # whether its hash must stay what it was
+    words: tuple[str, ...] = ()  # of the command that wants it: its options
     own: bool = False  # a file of the user's own under a name of its own: the lock knows it as it came last
 
     @property
@@ -144,14 +145,16 @@ def fetch(
     cookies: str | None = None,
     rate: str | None = None,
     options: Mapping[str, Any] | None = None,
+    words: Sequence[str] = (),
     in_part: bool = False,
 ) -> archives.Archive:
     """Bring every file that the splits need here and return them, verified; `given` paths stand for the card's archives.
 
     `cookies` is a browser whose login YouTube is shown, or a cookies.txt; `rate` limits YouTube, such as "2M".
-    Of files of the user's own that are read `in_part` only, names, sizes and times must do for a hash.
+    `words` are the options of the command, which errors advise to run. Of files of the user's own that are read `in_part`
+    only, names, sizes and times must do for a hash.
     """
-    matched, left = _divide(_wanted(dataset, card, splits, root, options), given)
+    matched, left = _divide(_wanted(dataset, card, splits, root, options, words), given)
     if by_hand := [file for file in left if file.state == "by hand"]:
         raise _manual_step(by_hand)
     _check_space(left)
@@ -189,11 +192,17 @@ def fetch_one(
 
 
 def _wanted(
-    dataset: str, card: dict[str, Any], splits: Sequence[str], root: Path | None, options: Mapping[str, Any] | None
+    dataset: str,
+    card: dict[str, Any],
+    splits: Sequence[str],
+    root: Path | None,
+    options: Mapping[str, Any] | None,
+    words: Sequence[str] = (),
 ) -> list[_File]:
     """Read the entries of a card that these splits and options need."""
     folder = files.home(root) / "archives" / dataset
-    return [_file(dataset, folder, root, entry) for entry in card["file"] if _needed(entry, splits, options)]
+    needed = [_file(dataset, folder, root, entry) for entry in card["file"] if _needed(entry, splits, options)]
+    return [replace(file, words=tuple(words)) for file in needed]
 
 
 def _needed(entry: dict[str, Any], splits: Sequence[str], options: Mapping[str, Any] | None) -> bool:
@@ -231,14 +240,29 @@ def _file(dataset: str, folder: Path, root: Path | None, entry: dict[str, Any]) 
 
 
 def _divide(wanted: Sequence[_File], given: Sequence[Path]) -> tuple[dict[Path, _File | None], list[_File]]:
-    """Match given files with the entries of their names; any other path stands for all entries but the annex files."""
+    """Match given files with the entries of their names; any other path stands for all entries but the annex files.
+
+    Of those it may hold some as well.
+    """
     for path in given:
         if not path.exists():
             raise VbenchError(f"{path}: not there; give a file or folder that is")
     named = {file.name: file for file in wanted}
     matched = {path: named.get(path.absolute().name) for path in given}
     left = [file for file in wanted if file not in matched.values()]
-    return matched, [file for file in left if file.annex] if None in matched.values() else left
+    own = [path for path, file in matched.items() if file is None]
+    if not own:
+        return matched, left
+    annex = [file for file in left if file.annex]
+    held = _held([path for path in own if path.is_dir()], [file for file in annex if not file.is_there])
+    return {**matched, **held}, [file for file in annex if file not in held.values()]
+
+
+def _held(folders: Sequence[Path], wanted: Sequence[_File]) -> dict[Path, _File]:
+    """Return which of these files lie in folders, at any depth."""
+    there = {each.path.name: each for folder in folders for each in archives.members(folder)} if wanted else {}
+    found = ((there.get(file.name), file) for file in wanted)
+    return {each.place: file for each, file in found if each and file.size in (None, each.size)}
 
 
 def _manual_step(wanted: Sequence[_File]) -> ManualStep:
@@ -254,7 +278,7 @@ def _manual_step(wanted: Sequence[_File]) -> ManualStep:
 
 def _command(file: _File, names: Sequence[str]) -> str:
     place = ["--root", str(file.root)] if file.root else []
-    return shlex.join(["vbench-ctl", "prepare", file.dataset, *place, "--archive", *names])
+    return shlex.join(["vbench-ctl", "prepare", file.dataset, *file.words, *place, "--archive", *names])
 
 
 def _check_space(wanted: Sequence[_File]) -> None:
@@ -422,6 +446,16 @@ def _slot(url: str, root: Path | None, stop: threading.Event) -> Iterator[None]:
 def lock_path(root: Path | None = None) -> Path:
     """Return the file that knows what each source was when it first came."""
     return files.home(root) / "locks" / "sources.json"
+
+
+def distrusted(broken: archives.Broken, dataset: str, root: Path | None) -> VbenchError:
+    """Forget an archive that was broken when it first came, so that another one is taken, and say how to get that."""
+    with suppress(OSError), hashes.changing(lock_path(root)) as lock:  # or it is not even there any more
+        found, known = hashes.digest(broken.path, root), lock.get(dataset, {})
+        for key in [key for key, entry in known.items() if entry["sha256"] == found]:
+            del known[key]
+    is_ours = files.home(root).absolute() in broken.path.absolute().parents
+    return VbenchError(f"{broken}{': remove that file and run the same command' if is_ours else ''}")
 
 
 def export_lock(root: Path | None, dataset: str) -> str:

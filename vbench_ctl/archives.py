@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from vbench_ctl import files
-from vbench_ctl.errors import VbenchError
+from vbench_ctl.errors import Unreadable, VbenchError, of_the_system
 from vbench_ctl.progress import progress
 
 _TARS = (".tar",)
@@ -28,6 +28,18 @@ _DAMAGED: tuple[type[Exception], ...] = (tarfile.TarError, zipfile.BadZipFile, E
 _DAMAGED += (NotImplementedError,)  # Deflate64
 _DAMAGED += (TypeError, ValueError, IndexError, OverflowError)  # from headers that make no sense
 _UNREADABLE: tuple[type[Exception], ...] = (OSError, *_DAMAGED)
+
+
+class Broken(VbenchError):
+    """An archive that is not whole."""
+
+    def __init__(self, path: Path, what: str, error: object) -> None:
+        super().__init__(path, what, str(error))  # so that it can be sent from a worker
+        self.path = path
+
+    def __str__(self) -> str:
+        path, what, error = self.args
+        return f"{path}: not a whole {what} archive ({error}); fetch it again"
 
 
 @dataclass(frozen=True)
@@ -46,21 +58,16 @@ class Member:
 
     def open(self) -> BinaryIO:
         """Open it for reading; the file object can seek."""
-        try:
+        with self._explained():
             if self.zipped:
                 return io.BytesIO(_zip(self.place, os.getpid()).read(self.name))
             file = open(self.place, "rb")  # noqa: SIM115  # the caller closes it
-        except _UNREADABLE as error:
-            raise VbenchError(f"{self.place}: {self.name} cannot be read ({error}); fetch the file again") from error
         return file if self.offset is None else io.BufferedReader(_Part(file, self.offset, self.size))
 
     def read(self) -> bytes:
         """Return its bytes."""
-        try:
-            with self.open() as file:
-                data = file.read()
-        except _UNREADABLE as error:
-            raise VbenchError(f"{self.place}: {self.name} cannot be read ({error}); fetch the file again") from error
+        with self._explained(), self.open() as file:
+            data = file.read()
         if len(data) != self.size:
             raise VbenchError(
                 f"{self.place}: {self.name} has {len(data)} of {self.size} bytes, the file is cut short; fetch it again"
@@ -71,12 +78,37 @@ class Member:
     def on_disk(self) -> Iterator[Path]:
         """Yield a path of its own, for readers that take nothing else; one that lies in an archive is copied out."""
         if self.offset is None and not self.zipped:
-            yield self.place
+            try:
+                yield self.place
+            except VbenchError:
+                self._check()
+                raise
             return
         with tempfile.NamedTemporaryFile(suffix=self.path.suffix) as copy:
             copy.write(self.read())
             copy.flush()
-            yield Path(copy.name)
+            try:
+                yield Path(copy.name)
+            except VbenchError as error:  # a reason for leaving a clip out is the same each time
+                raise VbenchError(str(error).replace(copy.name, self.name)) from error
+
+    def _check(self) -> None:
+        """Raise Unreadable where not the file is at fault that somebody could not read it."""
+        with self._explained(), self.open() as file:
+            while file.read(1 << 20):
+                pass
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Unreadable:
+            raise
+        except _UNREADABLE as error:
+            if isinstance(error, OSError) and of_the_system(error):
+                said = f"{self.name} cannot be read now ({error.strerror})"
+                raise Unreadable(error.errno, said, str(self.place)) from error
+            raise VbenchError(f"{self.place}: {self.name} cannot be read ({error}); fetch the file again") from error
 
 
 class _Part(io.RawIOBase):
@@ -175,12 +207,16 @@ def stream(path: Path) -> Iterator[tuple[str, bytes]]:
 def unpacked(path: Path, root: Path | None = None) -> Path:
     """Unpack a tar into the cache, once, and return the folder."""
     folder = _cached(path, root)
-    if not folder.is_dir():
-        with files.atomic(folder) as part:
-            part.mkdir()
-            advice = f"free some space, or unpack {path.name} elsewhere and give the folder"
-            files.check_space(part.parent, to_unpack(path, root), f"are needed at least to unpack {path.name}", advice)
-            _unpack(path, part)
+    if folder.is_dir():
+        return folder
+    with files.turn(folder):
+        if not folder.is_dir():  # by another process meanwhile
+            with files.atomic(folder) as part:
+                part.mkdir()
+                needed, what = to_unpack(path, root), f"are needed at least to unpack {path.name}"
+                advice = f"free some space, or unpack {path.name} elsewhere and give the folder"
+                files.check_space(part.parent, needed, what, advice)
+                _unpack(path, part)
     return folder
 
 
@@ -235,7 +271,7 @@ def _opened_tar(path: Path, mode: Any, file: BinaryIO | None = None) -> Iterator
         with tarfile.open(path, mode, fileobj=file, tarinfo=_Entry) as tar:
             yield tar
     except _DAMAGED as error:
-        raise VbenchError(f"{path}: not a whole tar archive ({error}); fetch it again") from error
+        raise Broken(path, "tar", error) from error
 
 
 def _in_folder(folder: Path) -> list[Member]:
@@ -276,7 +312,7 @@ def _in_zip(path: Path) -> list[Member]:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     except _UNREADABLE as error:
-        raise VbenchError(f"{path}: not a whole zip archive ({error}); fetch it again") from error
+        raise Broken(path, "zip", error) from error
     for entry in entries:
         _check_inside(entry.filename, path)
         if entry.flag_bits & 1:

@@ -1,5 +1,6 @@
 """Errors a user can mend. The command line shows each as one sentence, without a traceback."""
 
+import errno
 from collections.abc import Iterable
 
 
@@ -19,6 +20,15 @@ class ManualStep(VbenchError):
     """Something only the user can do: ask for access, place a file."""
 
     exit_code = 3
+
+
+class Unreadable(OSError):
+    """A file that the system does not read now and may read later, so that nobody takes it for a damaged one."""
+
+
+def of_the_system(error: Exception) -> bool:
+    """Tell the system's own errors, such as a file that went or a disk that fails, from those of readers of damaged data."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:

@@ -21,6 +21,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from html.parser import HTMLParser
 from itertools import chain
@@ -39,7 +40,7 @@ BACK_OFF_SECONDS = 1.0  # doubled with each attempt
 LONGEST_WAIT_SECONDS = 300  # a server that asks for more has no time for us today
 INDEX = "https://pypi.org/simple"  # pip's own default
 _SLOWEST = 1000  # bytes a second; what comes slower will not come
-_WORTHWHILE = 1 << 20  # an attempt that brought this many bytes does not count as failed
+_WORTHWHILE = 1 << 20  # an attempt that brought this many bytes more than any before does not count as failed
 _BLOCK = 1 << 20
 _MEGABYTE = 1_000_000
 _LARGEST_PAGE = 50_000_000  # of a package index
@@ -170,7 +171,8 @@ def _sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-class _Download(NamedTuple):
+@dataclass
+class _Download:
     url: str
     target: Path
     sha256: str | None
@@ -179,6 +181,14 @@ class _Download(NamedTuple):
     opener: urllib.request.OpenerDirector
     token: str
     stop: threading.Event | None
+    longest: int = 0  # bytes that the part has ever had
+
+    def __post_init__(self) -> None:
+        self.longest = self.arrived
+
+    @property
+    def arrived(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
 
     @property
     def part(self) -> Path:
@@ -189,7 +199,16 @@ class _Download(NamedTuple):
         return self.target.with_name(f"{self.target.name}.part.json")
 
     def attempt(self) -> None:
-        """Complete the part file and verify it, or raise."""
+        """Complete the part file and verify it, or raise; what brings the end nearer is no failed attempt."""
+        try:
+            self._complete()
+        except _Trouble as trouble:
+            if self.arrived >= self.longest + _WORTHWHILE:
+                trouble.cost = 0
+            self.longest = max(self.longest, self.arrived)
+            raise
+
+    def _complete(self) -> None:
         held = self._resumable()
         self._receive(held)
         if self.sha256 is None or (found := digest(self.part)) == self.sha256:
@@ -205,7 +224,7 @@ class _Download(NamedTuple):
 
     def _resumable(self) -> int:
         """Return how many bytes are there to build upon."""
-        held = self.part.stat().st_size if self.part.exists() else 0
+        held = self.arrived
         if held and (self.sha256 or self._known_version()):  # one of them tells whether the parts fit
             return held
         self._discard()
@@ -265,7 +284,7 @@ class _Download(NamedTuple):
                     raise Stopped
             arrived = file.tell()
         if total is not None and arrived < total:
-            raise _Trouble(f"the connection broke after {arrived} of {total} bytes", _cost(arrived - held))
+            raise _Trouble(f"the connection broke after {arrived} of {total} bytes")
         if total is not None and arrived > total:
             self._discard()
             raise self._wrong_size(arrived)
@@ -336,24 +355,20 @@ def _asked_wait(headers: Any) -> float:
 
 def _blocks(response: Any, timeout: float) -> Iterator[bytes]:
     """Yield what arrives; a server that only drips is given up."""
-    since, arrived, ever = time.monotonic(), 0, 0
+    since, arrived = time.monotonic(), 0
     while True:
         try:
             block = response.read1(_BLOCK)
         except (OSError, http.client.HTTPException) as error:
-            raise _Trouble(f"the connection broke ({error})", _cost(ever)) from error
+            raise _Trouble(f"the connection broke ({error})") from error
         if not block:
             return
         yield block
-        arrived, ever = arrived + len(block), ever + len(block)
+        arrived += len(block)
         if (elapsed := time.monotonic() - since) > timeout:
             if arrived < _SLOWEST * elapsed:
                 raise _Trouble(f"only {arrived} bytes came in {elapsed:.0f} seconds")
             since, arrived = time.monotonic(), 0
-
-
-def _cost(arrived: int) -> int:
-    return 0 if arrived >= _WORTHWHILE else 1
 
 
 def _request(url: str, headers: dict[str, str]) -> urllib.request.Request:

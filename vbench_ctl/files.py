@@ -3,6 +3,7 @@
 import errno
 import glob
 import json
+import math
 import os
 import re
 import secrets
@@ -11,18 +12,25 @@ import sys
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 from vbench_ctl.errors import VbenchError
 
-# What HDF5 and NumPy raise of a broken file; the last two of NumPy's header, which is Python.
+if TYPE_CHECKING:  # commands must not wait for NumPy
+    import numpy as np
+
+# What HDF5 and NumPy raise of a broken file; SyntaxError and TokenError of NumPy's header, which is Python.
 DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile)
-DAMAGED += (zlib.error, SyntaxError, tokenize.TokenError)
+DAMAGED += (zlib.error, SyntaxError, tokenize.TokenError, MemoryError, TypeError, AttributeError, IndexError)
+DAMAGED += (OverflowError,)
+MOST_BYTES = 8 << 30  # of one clip: what is claimed by somebody's file is not all believed
+MOST_DEFLATED = 1032  # bytes that zlib makes of one
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # a half of a pair in JSON
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # what `cell` has put a ' before is told from what began with one
 
 
@@ -145,9 +153,55 @@ def uncell(text: str) -> str:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a broken one is named."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text)
+        if _SURROGATE.search(text):
+            json.dumps(data, ensure_ascii=False).encode()  # half a character, which could never be written
+        return data
+    except (OSError, ValueError, RecursionError) as error:
         raise VbenchError(f"{path}: not a readable JSON file ({error})") from error
+
+
+def is_number(value: object) -> bool:
+    """Tell whether something out of a JSON file is a number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) <= sys.float_info.max
+
+
+def read_npz(path: Path, chosen: Callable[[list[str]], Iterable[str]] = list) -> "dict[str, np.ndarray]":
+    """Return those arrays of an .npz file that are chosen among their names; memory is taken for what is there alone."""
+    with zipfile.ZipFile(path) as held:
+        names = [entry.removesuffix(".npy") for entry in held.namelist()]
+        return {name: _read_npy(held, held.getinfo(f"{name}.npy"), path.stat().st_size) for name in chosen(names)}
+
+
+def _read_npy(held: zipfile.ZipFile, entry: zipfile.ZipInfo, size_bytes: int) -> "np.ndarray":
+    import numpy as np
+
+    with held.open(entry) as file:
+        claimed = _claimed_bytes(file)
+    if claimed != entry.file_size or claimed > MOST_DEFLATED * size_bytes:
+        raise ValueError(f"{entry.filename} claims {claimed} bytes, and there are fewer")
+    with held.open(entry) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _claimed_bytes(file: IO[bytes]) -> int:
+    """Return how long an .npy file is by its header."""
+    from numpy.lib import format as npy
+
+    read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return file.tell() + math.prod(shape) * dtype.itemsize
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that no text can hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise VbenchError(f"{str(path)!a}: its name is not UTF-8; rename it") from None
 
 
 def sweep(folder: Path) -> None:

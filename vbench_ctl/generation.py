@@ -531,7 +531,7 @@ def read_control(path: Path) -> dict[str, np.ndarray]:
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
         columns = {name: np.array([float(row[name]) for row in rows]) for name in (rows[0] if rows else {})}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UsageError(f"{path}: not a CSV file of numbers with a header ({error})") from error
     if not columns or not all(np.isfinite(values).all() for values in columns.values()):
         raise UsageError(f"{path}: expected a header, then a row of finite numbers per step")

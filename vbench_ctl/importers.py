@@ -6,6 +6,7 @@ train, val, valid, validation, test, eval or all; without one it is "all".
 
 import hashlib
 import itertools
+import math
 import os
 import re
 import unicodedata
@@ -19,16 +20,16 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from vbench_ctl import pickles, store, video
+from vbench_ctl import files, pickles, store, video
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError, unknown
+from vbench_ctl.sources import ArraySource
 
 VERSION = 1
 SPLITS = ("train", "val", "valid", "validation", "test", "eval", "all")
 HDF5 = (".h5", ".hdf5")
 # The tracks that GLASS's label file holds, under its names (Araachie/glass:dataset/video.py).
 GLACTIONS = {"global_action": "global", "local_action": "local", "shift_fg": "shifts", "shift_bg": "bg_shifts"}
-_MOST_BYTES = 8 << 30  # of one clip, as in video.read
 
 
 class Source(NamedTuple):
@@ -136,6 +137,7 @@ def _distinct(sources: Iterator[Source]) -> Iterator[Source]:
     """Pass clips on, refusing two with one id."""
     seen: dict[str, Source] = {}
     for source in sources:
+        files.check_name(Path(source.file))
         if source.id in seen:
             raise VbenchError(
                 f'{seen[source.id].file} and {source.file}: are both clip "{source.id}"; rename or remove one of them'
@@ -332,13 +334,22 @@ def _hdf5_layout(path: Path) -> str:
 
 def _rows(data: h5py.Dataset, start: int, stop: int) -> np.ndarray:
     place = f"{data.file.filename}: {data.name}"
-    row_bytes = int(np.prod(data.shape[1:], dtype=object)) * data.dtype.itemsize
-    if (stop - start) * row_bytes > _MOST_BYTES:
-        raise VbenchError(f"{place}: a clip of {stop - start} entries would take more than {_MOST_BYTES >> 30} GiB")
+    if (stop - start) * math.prod(data.shape[1:]) * data.dtype.itemsize > files.MOST_BYTES:
+        raise VbenchError(
+            f"{place}: a clip of {stop - start} entries would take more than {files.MOST_BYTES >> 30} GiB"
+        )
     try:
-        return data[start:stop]
+        return video.hdf5_checked(data)[start:stop]
     except (OSError, RuntimeError, ValueError) as error:
         raise VbenchError(f"{place}: {start} to {stop} cannot be read ({error}); copy or fetch it again") from error
+
+
+def _list(group: h5py.Group, name: str) -> h5py.Dataset:
+    """Return a dataset of rows."""
+    data = video.hdf5_item(group, name)
+    if not data.ndim:
+        raise VbenchError(f"{group.file.filename}: {name} in {group.name} is a single value, expected rows of them")
+    return data
 
 
 # VideoGPT/TATS (wilson1yan/VideoGPT:videogpt/data.py, songweige/TATS:tats/data.py): all frames of a split in a row, and
@@ -352,8 +363,8 @@ def _find_videogpt(source: Path) -> Iterator[Source]:
             if not splits:
                 raise VbenchError(f"{path}: has no train_idx or the like, so it is no VideoGPT file")
             for split in splits:
-                frames, starts = video.hdf5_item(file, f"{split}_data"), _starts(file, split)
-                frame_bytes = int(np.prod(frames.shape[1:]))
+                frames, starts = _list(file, f"{split}_data"), _starts(file, split)
+                frame_bytes = math.prod(frames.shape[1:])
                 for index, (start, stop) in enumerate(itertools.pairwise(starts)):
                     clip_id = f"{before}{split}/{video.array_id(index)}"
                     yield Source(clip_id, name, (stop - start) * frame_bytes, (start, stop))
@@ -361,7 +372,7 @@ def _find_videogpt(source: Path) -> Iterator[Source]:
 
 def _starts(file: h5py.File, split: str) -> list[int]:
     """Return where the clips start, and the end."""
-    data, index = video.hdf5_item(file, f"{split}_data"), video.hdf5_item(file, f"{split}_idx")
+    data, index = _list(file, f"{split}_data"), video.hdf5_item(file, f"{split}_idx")
     total = len(data)
     if index.ndim != 1 or index.dtype.kind not in "iu" or not 0 < len(index) <= total + 1:
         raise VbenchError(
@@ -380,12 +391,12 @@ def _starts(file: h5py.File, split: str) -> list[int]:
 
 
 def _read_videogpt(file: h5py.File, source: Source) -> Clip:
-    return Clip(source.id, _rows(video.hdf5_item(file, f"{_split(source)}_data"), *source.rows))
+    return Clip(source.id, _rows(_list(file, f"{_split(source)}_data"), *source.rows))
 
 
 def _videogpt_tracks(file: h5py.File, source: Source, _: int) -> dict[str, np.ndarray]:
     name = f"{_split(source)}_actions"
-    return {"actions": _rows(video.hdf5_item(file, name), *source.rows)} if name in file else {}
+    return {"actions": _rows(_list(file, name), *source.rows)} if name in file else {}
 
 
 def _split(source: Source) -> str:
@@ -401,15 +412,15 @@ def _find_mcvd(source: Path) -> Iterator[Source]:
             lengths = video.hdf5_item(file, "len", h5py.Group)
             for index in range(len(lengths)):
                 length, group = video.hdf5_item(lengths, str(index))[()], video.hdf5_item(file, str(index), h5py.Group)
-                if length != len(group):
+                if np.ndim(length) or length != len(group):
                     raise VbenchError(f"{path}: clip {index} has {len(group)} frames, its length is given as {length}")
-                frame_bytes = int(np.prod(video.hdf5_item(group, "0").shape))
+                frame_bytes = math.prod(_list(group, "0").shape)
                 yield Source(f"{before}{index}", name, len(group) * frame_bytes, (index, index + 1))
 
 
 def _read_mcvd(file: h5py.File, source: Source) -> Clip:
     group = video.hdf5_item(file, str(source.rows[0]), h5py.Group)
-    frames = [video.hdf5_item(group, str(t)) for t in range(len(group))]
+    frames = [_list(group, str(t)) for t in range(len(group))]
     if len({frame.shape for frame in frames}) > 1:
         raise VbenchError(f"{file.filename}: the frames of clip {source.id} differ in size")
     return Clip(source.id, np.stack([_rows(frame, 0, len(frame)) for frame in frames]))
@@ -421,18 +432,17 @@ def _read_mcvd(file: h5py.File, source: Source) -> Clip:
 def _find_arrays(source: Path) -> Iterator[Source]:
     for path, name, before in _files(source, video.ARRAYS):
         with _array(path) as clips:
-            shape = clips[0].shape if isinstance(clips, list) else clips.shape[1:]
-            for index in range(len(clips)):
-                yield Source(before + video.array_id(index), name, int(np.prod(shape)), (index, index + 1))
+            for index, clip_id in enumerate(clips.ids):
+                yield Source(before + clip_id, name, math.prod(clips.shape(clip_id)), (index, index + 1))
 
 
 @contextmanager
-def _array(path: Path) -> Iterator[Any]:
-    yield video.arrays(path)
+def _array(path: Path) -> Iterator[ArraySource]:
+    yield ArraySource(video.arrays(path), str(path), path)
 
 
-def _read_array(clips: Any, source: Source) -> Clip:
-    return Clip(source.id, np.array(clips[source.rows[0]]))
+def _read_array(clips: ArraySource, source: Source) -> Clip:
+    return Clip(source.id, np.array(clips.frames(video.array_id(source.rows[0]))))
 
 
 class _Layout(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 
 from vbench_ctl import __path__ as package_path
 from vbench_ctl import acquire, execute, files, hashes, pictures, registry, store
-from vbench_ctl.archives import Archive
+from vbench_ctl.archives import Archive, Broken
 from vbench_ctl.errors import VbenchError, unknown
 from vbench_ctl.progress import progress
 
@@ -54,9 +54,24 @@ class Plan:
         return "file" in self.card
 
     @property
+    def archive_bytes(self) -> int | str:
+        """Return how much there is to download in all, or "unknown"."""
+        return self.card.get("disk", {}).get("archive_bytes", "unknown")
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Return the splits that the store does not have yet."""
         return store.missing(self.folder, self.splits)
+
+    def words(self) -> list[str]:
+        """Return the options as they are given on the command line."""
+        usual, told = dataclasses.asdict(type(self.options)()), dataclasses.asdict(self.options)
+        given = {name: value for name, value in told.items() if value != usual[name]}
+        given |= {name: value for name in ("limit", "encoding") if (value := getattr(self, name)) is not None}
+        words = [] if self.splits == _splits(self.leaf, self.options) else [f"--split={split}" for split in self.splits]
+        for name, value in given.items():
+            words.append(f"--{name.replace('_', '-')}" + (f"={value}" if value is not True else ""))
+        return words
 
     def clips(self) -> dict[str, int]:
         """Return how many clips each split is expected to have."""
@@ -122,7 +137,7 @@ def plan(
     """Resolve a dataset's name and options to the store that `make` would write; `given` are files a user has."""
     leaf = registry.load("datasets", name)
     settings = leaf.Options(**options)
-    there = leaf.splits(settings) if hasattr(leaf, "splits") else tuple(leaf.SPLITS)
+    there = _splits(leaf, settings)
     for split in splits:
         if split not in there:
             raise unknown(f"split of {name} {leaf.variant(settings)}", split, there)
@@ -132,6 +147,11 @@ def plan(
         if not path.exists():
             raise VbenchError(f"{path}: not there; give a file or folder that is")
     return Plan(name, settings, chosen, Path(root) if root else None, limit, encoding, paths)
+
+
+def _splits(leaf: ModuleType, options: Any) -> tuple[str, ...]:
+    """Return the splits that a dataset has with these options."""
+    return tuple(leaf.splits(options) if hasattr(leaf, "splits") else leaf.SPLITS)
 
 
 def make(
@@ -149,28 +169,56 @@ def make(
         manifest = store.read_manifest(plan.folder)  # also where the archives are gone
         if strict:
             store.refuse_dropped(manifest, plan.splits)
+        _refuse_empty(plan, manifest)
         return manifest
     _check_space(plan, todo)
     archive = None
     if plan.reads_files:
-        options = dataclasses.asdict(plan.options)
-        in_part = plan.limit is not None
         archive = acquire.fetch(
-            plan.name, plan.card, plan.splits, plan.root, plan.given, options=options, in_part=in_part, **download
+            plan.name,
+            plan.card,
+            plan.splits,
+            plan.root,
+            plan.given,
+            options=dataclasses.asdict(plan.options),
+            words=plan.words(),
+            in_part=plan.limit is not None,
+            **download,
         )
     at = datetime.now(UTC).isoformat(timespec="seconds") if accepted else ""
-    manifest = store.build(plan.folder, plan.recipe(archive, at), workers, strict)
+    try:
+        manifest = store.build(plan.folder, plan.recipe(archive, at), workers, strict)
+    except Broken as error:
+        raise acquire.distrusted(error, plan.name, plan.root) from error
     if strict:
         store.refuse_dropped(manifest, plan.splits)  # those that were made before, too
+    _refuse_empty(plan, manifest)
     for split in plan.splits:
         if split in todo or not (plan.folder / f"{split}.png").exists():
             draw(plan.folder, split)
     return manifest
 
 
+def _refuse_empty(plan: Plan, manifest: dict[str, Any]) -> None:
+    """Raise if nothing of a split could be used."""
+    for split in plan.splits:
+        made = manifest["splits"][split]
+        if made["dropped"] and not made["clips"]:
+            first = made["dropped"][0]
+            raise VbenchError(
+                f"{plan.folder}: {split} has no clips, since none of {len(made['dropped'])} can be used, first {first['id']}: "
+                f"{first['reason']}; remove the store and prepare it again from files that are whole"
+            )
+
+
 def _check_space(plan: Plan, todo: Sequence[str]) -> None:
-    made = sum(path.stat().st_size for split in todo for path in plan.folder.glob(f"{split}-*.h5"))
-    needed = plan.size_bytes(todo) - made + sum(item.needed for item in plan.files())
+    named = {file["name"] for file in plan.card.get("file", ())}
+    if all(path.absolute().name in named for path in plan.given):
+        made = sum(path.stat().st_size for split in todo for path in plan.folder.glob(f"{split}-*.h5"))
+        to_write = plan.size_bytes(todo) - made
+    else:  # what the user's own files hold may be a small part of what was published
+        to_write = 0
+    needed = to_write + sum(item.needed for item in plan.files())
     advice = "free some space, choose another --root, or take fewer clips (--limit, --split)"
     files.check_space(plan.folder, needed, "are needed", advice)
 
@@ -192,6 +240,7 @@ class Check(NamedTuple):
     what: str
     expected: str
     found: str
+    note: str = ""
 
     @property
     def good(self) -> bool:
@@ -213,12 +262,10 @@ def verify(plan: Plan, workers: execute.Workers = 1) -> list[Check]:
             for index, digests in execute.run(store.digests, shards, workers):
                 found[index] = digests
                 advance(1)
-        # Of what could not be used, those who published a size counted all, or nothing.
-        counts = (made["clips"] + len(made["dropped"]), made["clips"])
-        count = published.get(split, "unknown")
+        dropped = f"{len(made['dropped'])} dropped" if made["dropped"] else ""
         checks += [
             Check(split, "clips", str(made["clips"]), str(sum(len(pixels) for pixels, _ in found))),
-            Check(split, "published clips", str(count), str(count if count in counts else counts[0])),
+            Check(split, "published clips", str(published.get(split, "unknown")), str(made["clips"]), dropped),
             Check(split, "content_sha256", made["content_sha256"], store.chain(pixels for pixels, _ in found)),
             Check(split, "tracks_sha256", made["tracks_sha256"], store.chain(tracks for _, tracks in found)),
         ]

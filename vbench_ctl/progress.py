@@ -35,7 +35,9 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Iterator[Calla
             said = now
             rate = (done - first) / (now - start)
             left = f", {(total - done) / rate:.0f} s left" if rate else ""
-            sys.stderr.write(f"{label}: {done}/{total} {unit}, {rate:.1f}/s{left}\n")  # in one piece: print promises less
+            sys.stderr.write(
+                f"{label}: {done}/{total} {unit}, {rate:.1f}/s{left}\n"
+            )  # in one piece: print promises less
 
     yield advance
 

@@ -121,7 +121,7 @@ def read(path: Path, leaf: ModuleType, dataset: str = "", sets: Sequence[str] = 
     """Read a recipe file, with `dataset` and `sets` over it."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable recipe ({error})") from error
     changes = _parsed(sets)
     kinds = {"data": DataSettings, "model": leaf.Settings, "training": TrainingSettings}
@@ -188,7 +188,7 @@ def _parsed(sets: Sequence[str]) -> dict[str, Any]:
                 raise UsageError(f'"{text}": {parent} was set to a value before, so that nothing lies below it')
         try:
             table[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             table[key] = value.strip()
     return tables
 

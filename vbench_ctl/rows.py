@@ -1,6 +1,7 @@
 """Row: one score with everything that says how it was made."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,10 +116,41 @@ def _check_values(place: str, entry: dict[str, Any]) -> None:
     """Refuse values of another kind than Row's."""
     for key, value in entry.items():
         kinds = _KINDS.get(key, (str,))
-        if not isinstance(value, kinds) or isinstance(value, bool):
+        if not isinstance(value, kinds) or (isinstance(value, int) and not files.is_number(value)):
             raise VbenchError(f"{place}: {key} is {value!r}, expected {' or '.join(kind.__name__ for kind in kinds)}")
+    if not all(map(files.is_number, entry.get("per_frame", ()))):
+        raise VbenchError(f"{place}: per_frame is {entry['per_frame']!r}, expected numbers")
+    for kind, held in entry.get("details", {}).items():
+        if (kind.startswith("confusion") and not _is_confusion(held)) or (kind == "actions" and not _is_actions(held)):
+            raise VbenchError(f"{place}: its table {kind} is not as the metrics write it; remove it from details")
     if entry["direction"] not in ("higher", "lower"):
         raise VbenchError(f"{place}: direction is {entry['direction']!r}, expected higher or lower")
+
+
+def _is_confusion(held: Any) -> bool:
+    """Tell whether something is {"labels": [...], "counts": [[...], ...]} with a line for each label."""
+    if not isinstance(held, dict) or not isinstance(held.get("labels"), list) or not _is_table(held.get("counts")):
+        return False
+    return len(held["labels"]) == len(held["counts"])
+
+
+def _is_actions(held: Any) -> bool:
+    """Tell whether something is [{"action": ..., "quantiles": [11 vectors]}, ...]."""
+    return isinstance(held, list) and all(
+        isinstance(each, dict)
+        and "action" in each
+        and _is_table(each.get("quantiles"))
+        and (len(each["quantiles"]), len(each["quantiles"][0])) == (11, len(held[0]["quantiles"][0]))
+        for each in held
+    )
+
+
+def _is_table(held: Any) -> bool:
+    """Tell whether something is lines of equally many finite numbers."""
+    if not isinstance(held, list) or not all(isinstance(line, list) and line for line in held):
+        return False
+    numbers = [value for line in held for value in line]
+    return all(files.is_number(value) and math.isfinite(value) for value in numbers) and len(set(map(len, held))) == 1
 
 
 def _identity(row: Row) -> tuple[str, str, str, str]:

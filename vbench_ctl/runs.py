@@ -22,7 +22,17 @@ from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.recipes import DataSettings, Recipe, TrainingSettings
 
 FORMAT = "vbench-run 1"
+_PUT_BACK = "it is damaged, put back a copy of it or train anew with another --out"
 WITH = ("torch", "numpy", "accelerate")
+_ABOUT: dict[str, type] = {
+    "id": str,
+    "seed": dict,
+    "data": dict,
+    "made": dict,
+    "resumed": list,
+}  # where run.json has it
+_MADE: dict[str, type] = {"with": dict, "command": list}
+_LOGGED: dict[str, type] = {"losses": dict, "validation": dict}  # of numbers
 STATE = ("step", "system", "optimizers", "ema", "facts")  # what every checkpoint has
 
 
@@ -84,14 +94,31 @@ def open_run(folder: Path, sets: Sequence[str] = ()) -> Run:
     about = files.read_json(folder / "run.json")
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         found = about.get("format") if isinstance(about, dict) else None
-        by = about.get("made", {}).get("with", {}).get("vbench-ctl", "another program") if found else "another program"
+        made = about.get("made") if found else None
+        held = made.get("with") if isinstance(made, dict) else None
+        by = held.get("vbench-ctl", "another program") if isinstance(held, dict) else "another program"
         raise VbenchError(
             f"{folder}/run.json: its format is {found!r} (vbench-ctl {by}), this version {__version__} reads {FORMAT!r}; "
             "use the version that made it, or train anew with another --out"
         )
+    _check_kinds(
+        folder / "run.json", {"baseline": None, "recipe": None, **about}, {"baseline": str, "recipe": str, **_ABOUT}
+    )
+    about = {**{key: kind() for key, kind in _ABOUT.items() if key != "resumed"}, **about}
+    for leg in (about["made"], *about.get("resumed", [])):
+        _check_kinds(folder / "run.json", leg, _MADE)
     leaf = recipes.trainable(about["baseline"])
     recipe = recipes.read(folder / "recipe.toml", leaf, sets=sets, name=about["recipe"])
     return Run(folder, about["baseline"], recipe, about)
+
+
+def _check_kinds(path: Path, held: Any, kinds: dict[str, type]) -> None:
+    """Refuse a table, where a file has one, that holds values of other kinds."""
+    if not isinstance(held, dict):
+        raise VbenchError(f"{path}: it holds {held!r:.80} where a table is expected; {_PUT_BACK}")
+    for key, kind in kinds.items():
+        if not isinstance(held.get(key, kind()), kind):
+            raise VbenchError(f"{path}: {key} is {held[key]!r:.80}, expected {kind.__name__}; {_PUT_BACK}")
 
 
 def go_on(folder: Path, recipe: Recipe) -> Run:
@@ -226,10 +253,28 @@ def log(folder: Path, entry: dict[str, Any]) -> None:
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of the log; one that was being written when its process was killed is left out."""
-    if not (folder / "log.jsonl").exists():
+    path = folder / "log.jsonl"
+    if not path.exists():
         return []
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        entries = [json.loads(line) for line in lines if line.endswith("\n")]
+    except (OSError, ValueError, RecursionError) as error:
+        raise VbenchError(f"{path}: not a readable log ({error}); put back a copy of it or remove it") from error
+    for entry in entries:
+        _check_logged(path, entry)
+    return entries
+
+
+def _check_logged(path: Path, entry: Any) -> None:
+    """Refuse a line of another program."""
+    _check_kinds(path, entry, {"stage": str, "step": int, **_LOGGED})
+    numbers = [entry[key] for key in ("steps_per_second", "wall_seconds", "cpu_seconds") if key in entry]
+    numbers += [value for key in _LOGGED for value in entry.get(key, {}).values()]
+    if not {"stage", "step"} <= entry.keys() or not all(map(files.is_number, (entry["step"], *numbers))):
+        raise VbenchError(
+            f"{path}: {entry!r:.200} is no line of a log, which has a stage, a step and numbers; remove it"
+        )
 
 
 def history(run: Run) -> dict[str, Any]:
@@ -239,7 +284,7 @@ def history(run: Run) -> dict[str, Any]:
         "recipe": run.about["recipe"],
         "seed": run.about["seed"],
         "data": run.about["data"],
-        "commands": [leg["command"] for leg in legs],
+        "commands": [leg.get("command", []) for leg in legs],
         "stages": {stage: _cost(run.folder, stage) for stage in run.recipe.training},
     }
 

@@ -1,5 +1,6 @@
 """Clips from anywhere, under one face: a store, a folder of videos or of frame folders, an array file, arrays."""
 
+import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -166,6 +167,8 @@ class FolderSource:
     def __init__(self, folder: Path):
         self.manifest = outputs_manifest(folder)
         self.paths = video.find(folder)
+        for path in self.paths.values():
+            files.check_name(path)
         self.ids = list(self.paths)
         self.tracks: Sequence[str] = known.names(
             known.beside(self.paths[self.ids[0]])
@@ -222,11 +225,25 @@ class ArraySource:
             self.clips = video.arrays(self.path)
 
     def length(self, clip_id: str) -> int:
-        return len(self.clips[int(clip_id) - self.first])
+        return self.shape(clip_id)[0]
+
+    def shape(self, clip_id: str) -> tuple[int, ...]:
+        """Return the shape of a clip, (T, H, W, 3), without reading it."""
+        is_list = isinstance(self.clips, list)
+        return self.clips[int(clip_id) - self.first].shape if is_list else self.clips.shape[1:]
 
     def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        index, (length, *rest) = int(clip_id) - self.first, self.shape(clip_id)
+        asked = range(length)[start:stop]
+        if self.path and (size_bytes := len(asked) * math.prod(rest)) > files.MOST_BYTES:
+            raise VbenchError(
+                f"{self.name}: {len(asked)} frames of clip {clip_id} take {size_bytes:,} bytes, expected at most "
+                f"{files.MOST_BYTES:,}; cut the clip up"
+            )
+        part = slice(asked.start, asked.stop)
         try:
-            return np.asarray(self.clips[int(clip_id) - self.first][start:stop:step])
+            found = self.clips[index][part] if isinstance(self.clips, list) else self.clips[index, part]
+            return np.asarray(found[::step])
         except (OSError, RuntimeError) as error:  # of HDF5, which reads only now
             raise VbenchError(f"{self.name}: clip {clip_id} cannot be read ({error}); save it again") from error
 

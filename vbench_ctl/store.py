@@ -36,7 +36,17 @@ RAW_PIXELS = 128 * 128  # above this, frames are kept as PNG unless the user say
 SHARD_BYTES = 256 << 20  # what one work item writes at the most, well below the format's 8 GiB
 OPEN_SHARDS = 256  # a process may often hold no more than 1024 files
 # What a reader needs to know of a split before it opens a file.
-SUMMARY = ("clips", "height", "width", "fps", "encoding", "tracks", "shards", "content_sha256")
+SUMMARY: dict[str, tuple[type, ...]] = {
+    "clips": (int,),
+    "height": (int,),
+    "width": (int,),
+    "fps": (int, float, type(None)),
+    "encoding": (str, type(None)),
+    "tracks": (list,),
+    "shards": (list,),
+    "content_sha256": (str,),
+}
+_DAMAGED = "it is damaged, get the store again or prepare it elsewhere (--root)"
 _OTHER_VERSION = "use the version that made it, or prepare another store elsewhere (--root)"
 
 
@@ -420,7 +430,7 @@ def _is_whole(job: _Job) -> bool:
     return _has_fingerprint(job.path, job.attributes["fingerprint"])
 
 
-def _has_fingerprint(path: Path, fingerprint: str) -> bool:
+def _has_fingerprint(path: Path, fingerprint: str | None) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return _text(file.attrs.get("fingerprint")) == fingerprint
@@ -547,7 +557,19 @@ def read_manifest(folder: Path | Url) -> dict[str, Any]:
     for split, summary in splits.items():
         if missing := [key for key in SUMMARY if key not in summary]:
             raise VbenchError(f"{folder}/manifest.json: its split {split} lacks {', '.join(missing)}")
+        for key, kinds in SUMMARY.items():
+            named = summary[key] if isinstance(summary[key], list) else ()
+            away = key == "shards" and not all(map(_stays, named))
+            if not isinstance(summary[key], kinds) or away or not all(isinstance(name, str) for name in named):
+                raise VbenchError(f"{folder}/manifest.json: {key} of its split {split} is {summary[key]!r}; {_DAMAGED}")
+    if wrong := [key for key in ("dataset", "variant") if not isinstance(manifest.get(key), str)]:
+        raise VbenchError(f"{folder}/manifest.json: its {wrong[0]} is {manifest.get(wrong[0])!r}; {_DAMAGED}")
     return manifest
+
+
+def _stays(name: object) -> bool:
+    """Tell whether a name stays in the folder it is looked up in."""
+    return isinstance(name, str) and bool(name.strip(".")) and not {"/", "\\", "\0"} & set(name)
 
 
 def missing(folder: Path, splits: Iterable[str]) -> tuple[str, ...]:
@@ -556,7 +578,7 @@ def missing(folder: Path, splits: Iterable[str]) -> tuple[str, ...]:
 
     def is_there(split: str) -> bool:
         names = made[split]["shards"] if split in made else ()
-        return split in made and all(_has_fingerprint(folder / name, made[split]["fingerprint"]) for name in names)
+        return split in made and all(_has_fingerprint(folder / name, made[split].get("fingerprint")) for name in names)
 
     return tuple(split for split in splits if not is_there(split))
 
@@ -692,8 +714,9 @@ class Store:
         return chain([_digest_rows(digests)])
 
 
-# What h5py and Pillow raise on damaged files.
-_UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, SyntaxError)
+# What h5py and Pillow raise on damaged files, and what comes of entries that are of another kind.
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, KeyError, ValueError, RuntimeError, SyntaxError)
+_UNREADABLE += (TypeError, AttributeError, IndexError, OverflowError, MemoryError)
 
 
 class _Shard:
@@ -717,10 +740,14 @@ class _Shard:
         found = _text(attributes.get("store_version"))
         if found != FORMAT:
             raise VbenchError(f"{self.path}: its format is {found!r}, expected {FORMAT!r}; {_OTHER_VERSION}")
-        self.ids = [clip_id.decode() for clip_id in file["clip_id"][:]]
-        self.offsets = file["clip_offsets"][:]
+        self.ids = [clip_id.decode() for clip_id in _column(file, "clip_id", "SO")]
+        self.offsets = _column(file, "clip_offsets", "iu")
+        if len(self.offsets) != len(self.ids) + 1 or self.offsets[0] or (self.offsets[1:] < self.offsets[:-1]).any():
+            raise ValueError(f"its clip_offsets do not rise from 0 over {len(self.ids)} clips")
         self.encoding = str(_text(attributes["encoding"]))
         self.tracks: tuple[str, ...] = tuple(json.loads(attributes["tracks"]))
+        if not all(isinstance(name, str) for name in self.tracks):
+            raise ValueError("the names of its tracks are no text")
         self.fps = float(attributes.get("fps", 0)) or None
         self.size = (int(attributes.get("height", 0)), int(attributes.get("width", 0)))
 
@@ -782,7 +809,10 @@ class _Shard:
         return self._pictures(prefix, rows, out)
 
     def _pictures(self, prefix: str, rows: range, out: np.ndarray | None) -> np.ndarray:
-        out = np.empty((len(rows), *self.size, *(() if prefix else (3,))), np.uint8) if out is None else out
+        shape = (len(rows), *self.size, *(() if prefix else (3,)))
+        if math.prod(shape) > files.MOST_BYTES:
+            raise ValueError(f"pictures {shape} pass the limit of {files.MOST_BYTES:,} bytes")
+        out = np.empty(shape, np.uint8) if out is None else out
         if len(rows):
             offsets = self._opened().rows(f"{prefix}frame_offsets").read(range(rows.start, rows.stop + 1))
             blob = self._opened().rows(f"{prefix}blob").read(range(offsets[0], offsets[-1]))
@@ -842,6 +872,10 @@ class _Rows:
 
     def read(self, rows: range, out: np.ndarray | None = None) -> np.ndarray:
         """Return some rows, in `out` (C order) if that is given."""
+        if not 0 <= rows.start <= rows.stop <= self.length:
+            raise ValueError(f"it has {self.length} rows, asked for {rows.start} to {rows.stop}")
+        if len(rows) * self.row_bytes > files.MOST_BYTES:
+            raise ValueError(f"{len(rows)} rows of {self.row_bytes:,} bytes pass the limit of {files.MOST_BYTES:,}")
         if self._file is None:
             # HDF5's own steps take a hundred times as long as reading what lies between.
             found = self.data[rows.start : rows.stop][:: rows.step]
@@ -849,8 +883,6 @@ class _Rows:
                 return found
             out[:] = found
             return out
-        if rows.stop > self.length:
-            raise ValueError(f"it has {self.length} rows, asked for {rows.start} to {rows.stop}")
         out = np.empty((len(rows), *self.entry), self.data.dtype) if out is None else out
         if out.size:
             self._read_plain(self._file, rows, out.data.cast("B"))
@@ -890,6 +922,16 @@ class _Rows:
 
         self.data.id.chunk_iter(note)
         return places
+
+
+def _column(file: h5py.File, name: str, kinds: str) -> np.ndarray:
+    """Read a whole column of numbers or texts; memory is taken for what is there alone."""
+    data = file[name]
+    if data.ndim != 1 or data.dtype.kind not in kinds:
+        raise ValueError(f"{name} is {data.dtype} {data.shape}")
+    if data.nbytes > files.MOST_DEFLATED * data.id.get_storage_size():
+        raise ValueError(f"{name} claims {len(data)} entries, and there are fewer")
+    return data[:]
 
 
 def _why(error: Exception) -> str:

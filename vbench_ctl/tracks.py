@@ -51,17 +51,14 @@ def read(path: Path, names: Collection[str]) -> Tracks:
                 raise VbenchError(
                     f"{path}: {large[0]} takes {sizes[large[0]]} bytes, expected at most {LARGEST}; cut it up"
                 )
-            found = {name: _entry(held, name) for name in names if name in sizes}
+        found = files.read_npz(path, lambda there: [name for name in names if name in there])
     except FileNotFoundError:
         return {}
     except files.DAMAGED as error:
         raise VbenchError(f"{path}: is not a whole .npz file of numbers ({error}); write it again") from error
+    for name, track in found.items():
+        _check(path, name, track)
     return found
-
-
-def _entry(held: zipfile.ZipFile, name: str) -> np.ndarray:
-    with held.open(f"{name}.npy") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def of_frames(track: np.ndarray, frames: Sequence[int], length: int) -> np.ndarray:
@@ -86,10 +83,12 @@ def aligned(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return real[len(real) - count :], fake[len(fake) - count :]
 
 
-def _check(path: Path, name: str, track: np.ndarray, frames: int) -> None:
-    if track.dtype.kind not in "biuf" or not track.ndim or not 0 < len(track) <= frames:
+def _check(path: Path, name: str, track: np.ndarray, frames: int | None = None) -> None:
+    """Refuse what is no track of a clip of so many frames, or of one whose length is not known."""
+    if track.dtype.kind not in "biuf" or not track.ndim or not 0 < len(track) <= (frames or len(track)):
+        most = "1 or more" if frames is None else f"1 to {frames}"
         raise VbenchError(
-            f"{path}: {name} is {track.dtype} {track.shape}, expected numbers with 1 to {frames} entries, one per frame"
+            f"{path}: {name} is {track.dtype} {track.shape}, expected numbers with {most} entries, one per frame"
         )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vbench_ctl import files
 from vbench_ctl.clips import Clip
@@ -471,7 +471,8 @@ def image(source: Path | BinaryIO, name: Path | str) -> np.ndarray:
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return np.array(upright.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VbenchError(f"{name}: is not a whole PNG or JPEG image ({error}); replace it") from error
+        why = "it begins as neither does" if isinstance(error, UnidentifiedImageError) else error
+        raise VbenchError(f"{name}: is not a whole PNG or JPEG image ({why}); replace it") from error
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -523,9 +524,8 @@ def _only_array(path: Path) -> Any:
             file = h5py.File(path)
             names: list[str] = []
             file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-            return hdf5_item(file, _only_name(path, names))
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as npz:
-            return npz[_only_name(path, npz.files)]
+            return hdf5_checked(hdf5_item(file, _only_name(path, names)))
+        return next(iter(files.read_npz(path, lambda names: [_only_name(path, names)]).values()))
     except files.DAMAGED as error:
         raise VbenchError(f"{path}: is not a whole {suffix} file of numbers ({error}); save it again") from error
 
@@ -542,6 +542,14 @@ def hdf5_item(group: h5py.Group, name: str, kind: type = h5py.Dataset) -> Any:
     if not isinstance(item, kind):
         raise VbenchError(f"{place} is {'missing' if item is None else 'of another kind'}, expected a {kind.__name__}")
     return item
+
+
+def hdf5_checked(data: h5py.Dataset) -> h5py.Dataset:
+    """Return a dataset whose entries are there: HDF5 makes up those that were never written."""
+    if data.nbytes > files.MOST_DEFLATED * data.id.get_storage_size():
+        place = f"{data.file.filename}: {data.name}"
+        raise VbenchError(f"{place} claims {data.shape} entries, and there are fewer; write the file again")
+    return data
 
 
 def _only_name(path: Path, names: Sequence[str]) -> str:

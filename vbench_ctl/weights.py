@@ -400,7 +400,7 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
     if head.startswith(_LEGACY_TORCH):
         return _torch(path)
     if head.startswith(b"\x93NUMPY"):
-        return {path.stem: np.load(path, allow_pickle=False)}
+        return {path.stem: np.array(np.load(path, mmap_mode="r", allow_pickle=False))}
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:  # the header after its length
         return _safetensors(path)
     if head.startswith(b"\x80"):
@@ -415,8 +415,7 @@ def _zipped(path: Path) -> dict[str, np.ndarray]:
         return pickles.load_torchscript(path)
     if any(name.endswith("/data.pkl") for name in names):
         return _torch(path)
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    return files.read_npz(path)
 
 
 def _torch(path: Path) -> dict[str, np.ndarray]:

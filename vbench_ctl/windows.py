@@ -48,6 +48,8 @@ class Windows(Dataset[Batch]):
     often, by patterns of their ids: {"*/2": 3}. Of several strides each window draws one that its clip is long enough
     for. Frames are resized to `size` (height, width or one number), then augmented: augment.py says by what. Clips that
     are too short are left out with a warning. Without `shuffle` each epoch has the order of the source.
+
+    Only `loader` goes on to the next epoch's draws: in a DataLoader of your own every epoch has those of the first.
     """
 
     def __init__(
@@ -87,11 +89,13 @@ class Windows(Dataset[Batch]):
         return int(self._ends[-1])
 
     def __getitem__(self, draw: int) -> Batch:
-        """Return the window of a draw; draw len(self) is the first of the second epoch."""
+        """Return the window of a draw of the first epoch, so that a `for` loop over the windows ends."""
+        if not 0 <= draw < len(self):
+            raise IndexError(draw)
         return {name: values[0] for name, values in self.batch([draw]).items()}
 
     def batch(self, draws: Sequence[int]) -> Batch:
-        """Return the windows of several draws: {"frames": (B, length, H, W, 3), ...}."""
+        """Return the windows of several draws, {"frames": (B, length, H, W, 3), ...}; len(self) begins the second epoch."""
         batch: dict[str, np.ndarray] = {}
         if self._straight is not None:
             batch["frames"] = np.empty((len(draws), self.length, *self._straight.size, 3), np.uint8)

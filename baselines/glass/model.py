@@ -62,7 +62,7 @@ class Local(nn.Module):
         self.compressor = nn.Conv2d(settings.state_width, settings.compressed, 1)
         self.actions = Actions(settings)
         self.dynamics = Dynamics(settings, (height // SHRINK, width // SHRINK))
-        self.renderer = Renderer(settings.hidden, settings.render_change)
+        self.renderer = Renderer(settings.hidden, settings.code_width if settings.render_change else 0)
 
     def forward(
         self, foregrounds: Tensor, moved: Tensor, shifts: Tensor, given: int, temperature: float = 1.0
@@ -95,7 +95,7 @@ class Local(nn.Module):
         """Render the frame after a foreground (B, 3, H, W), under a code (B, width) and a shift (B, 2)."""
         state = self.compressor(self.encoder(foreground)[:, :-1])
         hidden, memory = self.dynamics(state, code, shift, memory)
-        return self.renderer(hidden, shifted(foreground, shift)), memory
+        return self.renderer(hidden, shifted(foreground, shift), code), memory
 
     def fed_back(self, rendered: Rendered) -> Tensor:
         """Return what the next step sees of a rendered frame."""
@@ -109,7 +109,7 @@ class Local(nn.Module):
         for t in range(given):
             x, memory = self.dynamics(compressed[:, t], codes[:, t], shifts[:, t], memory)
             hidden.append(x)
-        together = self.renderer(torch.stack(hidden, 1).flatten(0, 1), moved.flatten(0, 1))
+        together = self.renderer(*(each.flatten(0, 1) for each in (torch.stack(hidden, 1), moved, codes[:, :given])))
         videos = [each.unflatten(0, (len(states), given)) for each in (*together.pictures, together.mask)]
         yield Rendered(videos[:3], videos[3])
         one = Rendered([video[:, -1] for video in videos[:3]], videos[3][:, -1])

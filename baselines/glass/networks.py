@@ -292,7 +292,7 @@ class Rendered(NamedTuple):
 class Renderer(nn.Module):
     """Hidden maps (N, hidden, H/8, W/8) -> pictures at three sizes, and a mask."""
 
-    def __init__(self, hidden: int, change: bool = False) -> None:
+    def __init__(self, hidden: int, code_width: int = 0) -> None:
         super().__init__()
         self.stages = nn.ModuleList(
             [
@@ -302,19 +302,19 @@ class Renderer(nn.Module):
             ]
         )
         self.heads = nn.ModuleList([final(128, 3, 3), final(64, 3, 3), final(32, 4, 7)])
-        self.refinement = Residual(32 + 3, 32) if change else None
-        if change:
+        self.refinement = Residual(32 + 3 + code_width, 32) if code_width else None
+        if self.refinement:
             for weight in self.heads[-1].parameters():
                 nn.init.zeros_(weight[:3])  # no change at first
 
-    def forward(self, x: Tensor, moved: Tensor) -> Rendered:
-        """Render a foreground, or how it differs from that before it, `moved` (N, 3, H, W)."""
+    def forward(self, x: Tensor, moved: Tensor, code: Tensor) -> Rendered:
+        """Render a foreground, or how it differs under a code (N, width) from that before it, `moved` (N, 3, H, W)."""
         maps = []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
         if self.refinement:
-            maps[-1] = self.refinement(torch.cat([x, moved], 1))
+            maps[-1] = self.refinement(stacked([x, moved, code]))
         quarter, half, full = (whole(head(x)) for head, x in zip(self.heads, maps, strict=True))
         picture, mask = full[:, :3], (full[:, 3:] + 1) / 2
         if self.refinement:

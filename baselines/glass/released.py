@@ -135,7 +135,7 @@ def _read_config(file: Path) -> dict[str, Any]:
         # Six ablations load 6 frames and let 12 be asked for, which stays at 6.
         found["frames"] = (min(first, loaded), min(last, loaded), *when)
         return found | {f"weight_{LOSSES[name]}": weight for name, weight in training["loss_weights"].items()}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise VbenchError(
             f"{file}: is no configuration of GLASS ({error}); give the YAML file it was trained with"
         ) from error

@@ -1,8 +1,9 @@
 """vbench-ctl list"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 
@@ -44,11 +45,18 @@ def datasets(name: str | None, root: Path | None, as_json: bool) -> None:
 
     if name:
         leaf = registry.load("datasets", name)
-        card = {**prepare.card(name, leaf), "splits": list(leaf.SPLITS), "version": leaf.VERSION}
-        items = acquire.plan(name, card, [*leaf.SPLITS], root, (), vars(leaf.Options())) if "file" in card else []
-        held = {"files": [f"{item.name} ({item.state})" for item in items], "stores": store.made(name, root)}
-        card.pop("file", None)
-        _show_card({"name": name, **card, **held, "from": registry.origin("datasets", name)}, as_json)
+        card = prepare.card(name, leaf)
+        items = acquire.plan(name, card, [*leaf.SPLITS], root) if "file" in card else []
+        states = {item.name: item.state for item in items}
+        facts = {
+            **{key: value for key, value in card.items() if key != "file"},
+            "splits": card.get("splits", dict.fromkeys(leaf.SPLITS, "unknown")),
+            "version": leaf.VERSION,
+            "files": [{"name": file["name"], "state": states[file["name"]], **file} for file in card.get("file", ())],
+            "stores": store.made(name, root),
+            "from": registry.origin("datasets", name),
+        }
+        _show_card({"name": name, **facts}, as_json)
         return
 
     def row(dataset: str, leaf: ModuleType) -> list[str]:
@@ -204,5 +212,25 @@ def _show_card(fields: dict, as_json: bool) -> None:
     if as_json:
         _shared.print_json(fields)
         return
-    texts = {k: " ".join(map(str, v)) if isinstance(v, list) else " ".join(str(v).split()) for k, v in fields.items()}
-    _shared.print_card(list(texts.items()))
+    _shared.print_card([*_lines(fields)])
+
+
+def _lines(fields: dict) -> Iterator[tuple[str, str]]:
+    """Yield the labels and texts of a card; each table of a list has lines of its own below its name."""
+    for label, value in fields.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            for (_, name), *rest in map(_lines, value):
+                yield label.removesuffix("s"), name
+                yield from ((f"  {below}", text) for below, text in rest)
+        else:
+            yield label, _text(label, value)
+
+
+def _text(label: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key.removesuffix('_bytes')} {_text(key, each)}" for key, each in value.items())
+    if isinstance(value, int) and label.endswith("_bytes"):
+        return _shared.gigabytes(value)
+    if isinstance(value, int) and label == "size":
+        return f"{value:,} bytes"
+    return (" ".join(map(str, value)) or "-") if isinstance(value, list) else " ".join(str(value).split())

@@ -118,9 +118,7 @@ def dataset_command(name: str) -> click.Command:
         elif verify:
             _show_checks(plan.folder, prepare.verify(plan, workers), as_json)
         elif dry_run:
-            todo = plan.missing
-            size_bytes = plan.size_bytes(todo)
-            _announce(plan.folder, (name, plan.variant), plan.clips(), todo, as_json, size_bytes, plan.files())
+            _announce(plan.folder, (name, plan.variant), plan.clips(), plan.missing, as_json, plan)
         else:
             todo, items = plan.missing, plan.files()
             if todo and items and not any(item.state == "by hand" for item in items):  # what is lacking is said first
@@ -204,18 +202,21 @@ def _announce(
     clips: dict[str, int],
     todo: Sequence[str],
     as_json: bool,
-    size_bytes: int | None = None,
-    items: "Sequence[acquire.Item]" = (),
+    plan: "prepare.Plan | None" = None,
 ) -> None:
     dataset, variant = name
+    size_bytes, items = (plan.size_bytes(todo), plan.files()) if plan else (None, [])
     if as_json:
         facts = {"store": str(folder), "dataset": dataset, "variant": variant, "clips": clips, "todo": [*todo]}
         wanted = [{**item._asdict(), "target": str(item.target)} for item in items]
-        _shared.print_json({**facts, "size_bytes": size_bytes, **({"files": wanted} if wanted else {})})
+        coming = {"files": wanted, "archive_bytes": plan.archive_bytes} if plan and wanted else {}
+        _shared.print_json({**facts, "size_bytes": size_bytes, **coming})
         return
-    if items:
+    if plan and items:
         rows = [[item.name, _size(item.size), item.state, item.origin] for item in items]
         _shared.print_table(["file", "size", "state", "from"], rows)
+        if todo:
+            click.echo(f"{_coming(plan, items)} to download and unpack")
     for split, count in clips.items():
         click.echo(f"{dataset} {variant} {split}: {count} clips{'' if split in todo else ', made already'}")
     click.echo(f"{folder}" if size_bytes is None else f"{_shared.gigabytes(size_bytes)} in {folder}")
@@ -225,17 +226,21 @@ def _size(size: int | str) -> str:
     return _shared.gigabytes(size) if isinstance(size, int) else "unknown"
 
 
+def _coming(plan: "prepare.Plan", items: "Sequence[acquire.Item]") -> str:
+    """Say how much is still to come; where that is not known, how much the whole data set is."""
+    known = sum(item.needed for item in items)
+    if all(isinstance(item.size, int) or not item.state.startswith(("missing", "partly")) for item in items):
+        return _shared.gigabytes(known)
+    whole = f" (the whole data set: {_size(plan.archive_bytes)})" if plan.archive_bytes != "unknown" else ""
+    return f"{f'{_shared.gigabytes(known)} and ' if known else ''}files of unknown size{whole}"
+
+
 def _ask(plan: "prepare.Plan", todo: Sequence[str], items: "Sequence[acquire.Item]", yes: bool) -> None:
     """Show what comes and under which licence, and let the user agree."""
-    coming = [item for item in items if item.state.startswith(("missing", "partly"))]
-    known = sum(item.needed for item in items)
-    more = "" if all(isinstance(item.size, int) for item in coming) else " and files of unknown size"
     store_size = _shared.gigabytes(plan.size_bytes(todo))
     for label in ("title", "licence", "citation"):
         click.echo(f"{label}: {' '.join(str(plan.card.get(label, 'unknown')).split())}", err=True)
-    click.echo(
-        f"disk: {_shared.gigabytes(known)} to download and unpack{more}, {store_size} in {plan.folder}", err=True
-    )
+    click.echo(f"disk: {_coming(plan, items)} to download and unpack, {store_size} in {plan.folder}", err=True)
     if yes:
         return
     if not sys.stdin.isatty():
@@ -248,13 +253,14 @@ def _show_checks(folder: Path, checks: "list[prepare.Check]", as_json: bool) -> 
         _shared.print_json([{**check._asdict(), "good": check.good} for check in checks])
     else:
         rows = [
-            [check.split, check.what, check.expected, check.found, "good" if check.good else "WRONG"]
+            [check.split, check.what, check.expected, check.found, "good" if check.good else "WRONG", check.note]
             for check in checks
         ]
-        _shared.print_table(["split", "what", "expected", "found", ""], rows)
+        _shared.print_table(["split", "what", "expected", "found", "", ""], rows)
     if bad := [check for check in checks if not check.good]:
+        note = f" ({bad[0].note})" if bad[0].note else ""
         raise VbenchError(
-            f"{folder}: {bad[0].what} of {bad[0].split} is {bad[0].found}, expected {bad[0].expected}; "
+            f"{folder}: {bad[0].what} of {bad[0].split} is {bad[0].found}{note}, expected {bad[0].expected}; "
             "remove the store and prepare it again"
         )
 

@@ -157,7 +157,7 @@ class Scale(NamedTuple):
 
 def ticks(least: float, most: float, count: int = 5, whole: bool = False) -> list[float]:
     """Return round numbers between two values: multiples of 1, 2 or 5 times a power of ten."""
-    if most <= least:
+    if not 1e-300 < most - least < math.inf:  # no room between them, or more than a float tells
         return [least]
     raw = (most - least) / count
     power = 10.0 ** math.floor(math.log10(raw))

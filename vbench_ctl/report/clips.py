@@ -349,7 +349,8 @@ def grid(folder: Path, colours: Colours, media: Path, name: str) -> Grid:
     """Write the video of what `generate --way` made."""
     manifest = files.read_json(folder / "manifest.json")
     model, way = str(manifest.get("model") or folder.name), str(manifest["way"])
-    order = {file: at for at, file in enumerate(manifest.get("files", []))}
+    names = manifest.get("files")
+    order = {str(file): at for at, file in enumerate(names if isinstance(names, list) else [])}
     paths = sorted(folder.rglob("*.mkv"), key=lambda path: (order.get(path.name, len(order)), path))
     if not paths:
         raise VbenchError(f"{folder}: no clips there, expected what generate --way made; run it again")

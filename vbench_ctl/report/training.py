@@ -25,7 +25,7 @@ def read(folder: Path) -> Training:
     """Read a run folder."""
     run = runs.open_run(folder)
     log = runs.read_log(folder)
-    made = run.about.get("made", {})
+    made = run.about["made"]
     steps = {entry["stage"]: entry["step"] for entry in log}
     speed = next((entry["steps_per_second"] for entry in reversed(log) if "steps_per_second" in entry), None)
     facts = [
@@ -33,7 +33,7 @@ def read(folder: Path) -> Training:
         ("recipe", run.recipe.name),
         ("steps", ", ".join(f"{stage} {step:,}".strip() for stage, step in steps.items())),
         ("speed", f"{speed:.3g} steps a second" if speed else ""),
-        ("data", ", ".join(map(str, run.about.get("data", {}).values()))),
+        ("data", ", ".join(map(str, run.about["data"].values()))),
         ("made", f"{made.get('at', '')}, {made.get('on', '')}".strip(", ")),
         ("with", ", ".join(f"{name} {version}" for name, version in made.get("with", {}).items())),
     ]

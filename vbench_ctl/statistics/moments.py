@@ -92,8 +92,7 @@ class Moments:
 def load(path: Path) -> Moments | Gaussian:
     """Read an .npz file of `Moments.save`, or one of pytorch-fid (mu, sigma), which does not hold n."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            held = {name: file[name] for name in ("n", "mean", "m2", "mu", "sigma") if name in file}
+        held = files.read_npz(path, lambda names: {"n", "mean", "m2", "mu", "sigma"}.intersection(names))
     except files.DAMAGED as error:
         raise VbenchError(f"{path}: not a readable .npz file ({error}); compute the statistics again") from error
     ours = {"n", "mean", "m2"} <= held.keys()
@@ -102,7 +101,14 @@ def load(path: Path) -> Moments | Gaussian:
             f"{path}: it holds {', '.join(held) or 'none'} of the statistics' names, expected n, mean and m2, "
             "or mu and sigma; compute the statistics again"
         )
-    mean, square = (held[name].astype(np.float64) for name in (("mean", "m2") if ours else ("mu", "sigma")))
+    mean, square = (held[name] for name in (("mean", "m2") if ours else ("mu", "sigma")))
+    n = held["n"] if ours else np.array(0)
+    if not {mean.dtype.kind, square.dtype.kind} <= set("iuf") or n.dtype.kind not in "iu" or n.ndim:
+        raise VbenchError(
+            f"{path}: the mean is {mean.dtype}, the covariance {square.dtype} and n {n.dtype} {n.shape}, expected numbers "
+            "and a whole number; compute the statistics again"
+        )
+    mean, square = mean.astype(np.float64), square.astype(np.float64)
     if mean.ndim != 1 or square.shape != (len(mean), len(mean)) or not np.isfinite(square.sum() + mean.sum()):
         raise VbenchError(
             f"{path}: the mean {mean.shape} and the covariance {square.shape} do not fit or are not finite, "
@@ -110,7 +116,7 @@ def load(path: Path) -> Moments | Gaussian:
         )
     if not np.allclose(square, square.T, rtol=0, atol=1e-6 * np.abs(square).max(initial=0)):
         raise VbenchError(f"{path}: its covariance is not symmetric; compute the statistics again")
-    return Moments(int(held["n"].item()), mean, square) if ours else Gaussian(mean, square)
+    return Moments(int(n), mean, square) if ours else Gaussian(mean, square)
 
 
 def _moments(rows: np.ndarray) -> Moments:
