@@ -253,7 +253,7 @@ def sets() -> str:
 # What a large job costs, from docs/benchmarks.md
 
 SECONDS = {  # of one core for one clip: what it was measured as
-    "convert 10 s of video to 64x64": (250 * 973e-6, "250 frames x 973 us"),
+    "convert 10 s of video to 64x64": (250 * 940e-6, "250 frames x 940 us"),
     "FVD": (1 / 1.31, "1 / 1.31 clips a second"),
     "FVD, FID, LPIPS, PSNR, SSIM": (66.1 / 16, "66.1 s / 16 clips of 16x64x64"),
     "sample G3AN": (0.81, "0.81 s"),
