@@ -138,3 +138,15 @@ def test_an_error_while_a_worker_opens_what_is_shared_arrives_too():
 
 def test_at_least_one_processor():
     assert 1 <= execute.cpus() <= (os.cpu_count() or 1)
+
+
+def test_no_thread_is_left_after_an_error():
+    """Not even while somebody holds the error, as the command line does until it ends."""
+
+    def fail(item: int) -> int:
+        raise VbenchError("no")
+
+    with pytest.raises(VbenchError) as held:
+        list(execute.run(fail, [1, 2, 3], 1, prepare=lambda item: item))
+    assert held.value.__traceback__
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]

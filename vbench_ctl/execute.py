@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 from vbench_ctl.errors import VbenchError
@@ -57,8 +57,8 @@ def run(
         return
     processes = 1 if gpu else min(workers, len(items))
     if processes <= 1:
-        ready = _ahead(prepare, items) if prepare else iter(items)
-        yield from ((index, function(item)) for index, item in enumerate(ready))
+        with contextlib.closing(_ahead(prepare, items) if prepare else (item for item in items)) as ready:
+            yield from ((index, function(item)) for index, item in enumerate(ready))
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -80,7 +80,7 @@ def run(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ahead(prepare: Callable[[Item], Any], items: Sequence[Item]) -> Iterator[Any]:
+def _ahead(prepare: Callable[[Item], Any], items: Sequence[Item]) -> Generator[Any]:
     """Yield prepare(item) of one item after the other, a thread being at work on the next."""
     from concurrent.futures import ThreadPoolExecutor
 
