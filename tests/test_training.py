@@ -518,10 +518,14 @@ def test_the_checkpoint_before_a_broken_one_is_used_when_that_is_removed():
     assert same(newest(trained("run")), whole)
 
 
-def test_a_checkpoint_of_another_system_is_refused():
+def test_a_checkpoint_of_another_system_is_refused_and_the_run_stays_what_it_was():
     run = trained("run")
+    before = [(run / name).read_bytes() for name in ("recipe.toml", "run.json")]
     with pytest.raises(VbenchError, match=r"does not fit the system of run/recipe\.toml"):
         training.train("toy-gan", gan("model.width=9", "training.steps=13"), run, device="cpu", resume=True)
+    assert [(run / name).read_bytes() for name in ("recipe.toml", "run.json")] == before
+    training.train("toy-gan", gan("training.steps=13"), run, device="cpu", resume=True)
+    assert newest(run)["step"] == 13
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ checkpoints/[STAGE/]step-000001000.pt    weights, their moving average, optimise
 pictures/, tensorboard/, wandb/          samples over time, and loggers
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -134,6 +135,22 @@ def go_on(folder: Path, recipe: Recipe) -> Run:
     files.write_text(folder / "recipe.toml", recipes.text(recipe))
     files.write_json(folder / "run.json", about)
     return Run(folder, held.baseline, recipe, about)
+
+
+@contextlib.contextmanager
+def kept_if_refused(folder: Path) -> Iterator[None]:
+    """Put back what a run says of itself if going on with it is refused before anything more was trained."""
+    texts = {
+        name: (folder / name).read_text("utf-8") for name in ("recipe.toml", "run.json") if (folder / name).exists()
+    }
+    trained = set((folder / "checkpoints").rglob("step-*.pt"))
+    try:
+        yield
+    except VbenchError:
+        if set((folder / "checkpoints").rglob("step-*.pt")) == trained:
+            for name, text in texts.items():
+                files.write_text(folder / name, text)
+        raise
 
 
 def note_data(run: Run, stage: str, fingerprint: str, before: Sequence[str] = ()) -> None:

@@ -113,8 +113,10 @@ def train(
     leaf = recipes.trainable(baseline)
     stages = _chosen_stages(leaf, stage)
     processes = joined(device)
-    with files.locked(out) if processes.main else contextlib.nullcontext():
+    with contextlib.ExitStack() as until:
         if processes.main:
+            until.enter_context(files.locked(out))
+            until.enter_context(runs.kept_if_refused(out) if resume else contextlib.nullcontext())
             files.sweep(out)
             run = runs.go_on(out, recipe) if resume else runs.create(out, baseline, recipe)
         processes.wait()
