@@ -296,19 +296,18 @@ def _check_logged(path: Path, entry: Any) -> None:
 
 def history(run: Run) -> dict[str, Any]:
     """Return how a run was made: its recipe, its seeds, all commands, and the steps and cost of each stage."""
-    legs = [run.about["made"], *run.about.get("resumed", [])]
+    legs, logged = [run.about["made"], *run.about.get("resumed", [])], read_log(run.folder)
     return {
         "recipe": run.about["recipe"],
         "seed": run.about["seed"],
         "data": run.about["data"],
         "commands": [leg.get("command", []) for leg in legs],
-        "stages": {stage: _cost(run.folder, stage) for stage in run.recipe.training},
+        "stages": {s: _cost([entry for entry in logged if entry["stage"] == s]) for s in run.recipe.training},
     }
 
 
-def _cost(folder: Path, stage: str) -> dict[str, float]:
-    """Return how many steps a stage has done and what they took, those left out that a kill undid."""
-    entries = [entry for entry in read_log(folder) if entry["stage"] == stage]
+def _cost(entries: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return how many steps a stage's lines of the log tell of and what they took; those that a kill undid are not there."""
     spent = {
         name: round(sum(entry.get(name, 0.0) for entry in entries), 2)
         for name in ("wall_seconds", "cpu_seconds")

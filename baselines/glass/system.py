@@ -133,8 +133,7 @@ class System(Glass):
         frames = normalised(batch["frames"][:1])
         layers = self.layers(frames)
         made = self.rendering(layers, given=1, temperature=self.settings.temperature_at(step))
-        shown = made.pictures[0], made.masks
-        video = generated(layers.backgrounds[:, 0], layers.background_shifts, *shown)
+        video = generated(layers.backgrounds[:, 0], layers.background_shifts, made.pictures[0], made.masks)
         first = frames[:, :1]
         rows = {
             "real": frames,
