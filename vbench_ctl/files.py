@@ -181,7 +181,7 @@ def _read_npy(held: zipfile.ZipFile, entry: zipfile.ZipInfo, size_bytes: int) ->
 
     with held.open(entry) as file:
         claimed = _claimed_bytes(file)
-    if claimed != entry.file_size or claimed > MOST_DEFLATED * size_bytes:
+    if claimed != entry.file_size or not can_hold(size_bytes, claimed):
         raise ValueError(f"{entry.filename} claims {claimed} bytes, and there are fewer")
     with held.open(entry) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
@@ -194,6 +194,11 @@ def _claimed_bytes(file: IO[bytes]) -> int:
     read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(file)
     return file.tell() + math.prod(shape) * dtype.itemsize
+
+
+def can_hold(stored_bytes: int, claimed_bytes: int) -> bool:
+    """Tell whether so many stored bytes may be all that is claimed, deflated."""
+    return claimed_bytes <= MOST_DEFLATED * stored_bytes
 
 
 def check_name(path: Path) -> None:

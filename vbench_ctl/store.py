@@ -929,7 +929,7 @@ def _column(file: h5py.File, name: str, kinds: str) -> np.ndarray:
     data = file[name]
     if data.ndim != 1 or data.dtype.kind not in kinds:
         raise ValueError(f"{name} is {data.dtype} {data.shape}")
-    if data.nbytes > files.MOST_DEFLATED * data.id.get_storage_size():
+    if not files.can_hold(data.id.get_storage_size(), data.nbytes):
         raise ValueError(f"{name} claims {len(data)} entries, and there are fewer")
     return data[:]
 

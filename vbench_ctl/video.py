@@ -546,7 +546,7 @@ def hdf5_item(group: h5py.Group, name: str, kind: type = h5py.Dataset) -> Any:
 
 def hdf5_checked(data: h5py.Dataset) -> h5py.Dataset:
     """Return a dataset whose entries are there: HDF5 makes up those that were never written."""
-    if data.nbytes > files.MOST_DEFLATED * data.id.get_storage_size():
+    if not files.can_hold(data.id.get_storage_size(), data.nbytes):
         place = f"{data.file.filename}: {data.name}"
         raise VbenchError(f"{place} claims {data.shape} entries, and there are fewer; write the file again")
     return data
