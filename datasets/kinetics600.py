@@ -7,7 +7,7 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -228,7 +228,7 @@ def quoted(address: str) -> str:
 def _on_youtube(split: str, annotations: Sequence[Member]) -> list[Source]:
     """List the clips to fetch from YouTube, each once."""
     listed = dict.fromkeys(key for key in _labels(tuple(annotations)) if key[1] is not None)
-    return [Source(f"{split}/{name}_{start:06d}_{end:06d}.mp4", f"youtube:{name}") for name, start, end in listed]
+    return [Source(f"{split}/{_stem(key)}.mp4", f"youtube:{key[0]}") for key in listed]
 
 
 # Annotations. What the lists of CVDF look like is not recorded anywhere, so they are read by what is in a line.
@@ -396,6 +396,29 @@ def _in_tar(source: Source, shard: Shard) -> Iterator[tuple[str, BinaryIO, None]
         path.unlink()
 
 
+def absent(split: str, archive: Archive, came: Collection[str]) -> Iterator[Dropped]:
+    """Yield the clips on the lists of a split that no tar or folder has; `came` are the ids of all others."""
+    keys = {_key(clip_id.partition("/")[2]) for clip_id in came}
+    names = {key[0] for key in keys}
+    for key in _labels(_sorted_out(split, archive)[0]):
+        name, start, _ = key
+        if start is None and name not in names:
+            yield Dropped(f"{split}/{name}", "it is on a list without its times, and no tar or folder has it")
+        elif start is not None and not keys & {key, (name, None, None)}:
+            yield Dropped(f"{split}/{_stem(key)}", "it is on a list, and no tar or folder has it")
+
+
+def _key(stem: str) -> Key:
+    """Return what a list calls the clip of a file."""
+    found = STEM.fullmatch(stem)
+    return (found[1], int(found[2]), int(found[3])) if found else (stem[:11], None, None)
+
+
+def _stem(key: Key) -> str:
+    name, start, end = key
+    return f"{name}_{start:06d}_{end:06d}"
+
+
 def _place(shard: Shard, name: str) -> Path:
     """Return where a file is kept for as long as it is converted."""
     return files.home(shard.archive.root) / "cache" / "kinetics600" / shard.split / name
@@ -404,9 +427,7 @@ def _place(shard: Shard, name: str) -> Path:
 def _label(stem: str, name: str, shard: Shard) -> int:
     """Return a clip's class by id and times, by id alone, or by the folder or tar it lies in."""
     labels, by_id, numbers = _labels(shard.annotations), _by_id(shard.annotations), _numbers(shard.classes)
-    found = STEM.fullmatch(stem)
-    key = (found[1], int(found[2]), int(found[3])) if found else None
-    told = [labels.get(key) if key else None, by_id.get(stem[:11])]
+    told = [labels.get(_key(stem)), by_id.get(stem[:11])]
     told += [folder.replace("_", " ") for folder in reversed(name.split("/")[:-1])]
     return next((numbers[label] for label in told if label in numbers), -1)
 

@@ -261,6 +261,9 @@ class _opened:
         except av.error.FFmpegError as error:
             self.file.close()
             raise self._explained(error) from error
+        if not self.container.streams.video:
+            self.__exit__(None, None, None)
+            raise VbenchError(f"{self.member.name}: it holds no video; fetch what YouTube calls format 137")
         return self.container
 
     def __exit__(self, _: Any, error: BaseException | None, trace: Any) -> None:

@@ -4,7 +4,7 @@ import csv
 import functools
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +77,16 @@ def facts(options: Options) -> dict[str, Any]:
         "crop": f"face3@1: {box}, enlarged by {MARGIN}, made square, the same in all frames{taken}",
         "geometry": "antialiased bilinear (Pillow)",
     }
+
+
+def split_facts(work: Sequence[Shard | FolderShard]) -> dict[str, str]:
+    """Return how the faces of a split were cut out, which decides every score."""
+    first = work[0]
+    if isinstance(first, FolderShard):
+        return {"crop": "by whoever made the folders of face frames that were given"}
+    if first.box:
+        return {"crop": "face3@1 around the boxes that were given"}
+    return {"crop": f"face3@1 around what face-alignment {getattr(_package(), '__version__', 'unknown')} found"}
 
 
 def shards(split: str, options: Options, limit: int | None, archive: Archive) -> list[Shard] | list[FolderShard]:
@@ -169,6 +179,11 @@ def find_face(frame: np.ndarray, name: str) -> Box:
 
 @functools.cache
 def _detector() -> Any:
+    package = _package()
+    return package.FaceAlignment(package.LandmarksType.TWO_D, device="cpu").face_detector
+
+
+def _package() -> Any:
     try:
         import face_alignment
     except ImportError as error:
@@ -176,7 +191,7 @@ def _detector() -> Any:
             "uva-nemo needs the place of each face: give a CSV file with video,x0,y0,x1,y1 (--boxes), or run "
             '"pip install face-alignment"'
         ) from error
-    return face_alignment.FaceAlignment(face_alignment.LandmarksType.TWO_D, device="cpu").face_detector
+    return face_alignment
 
 
 def _square(box: Box, size: tuple[int, ...]) -> tuple[int, int, int]:

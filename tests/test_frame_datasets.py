@@ -102,8 +102,8 @@ def landscape(tmp_path) -> Archive:
             files[f"sky/sky_train/{video}/{clip}/{clip}_frames_{t:08d}.jpg"] = picture(t, suffix="jpeg")
     files["sky/sky_test/ddd/ddd_1/ddd_1_frames_00000001.jpg"] = picture(3, suffix="jpeg")
     archive = packed(tmp_path / "sky_timelapse.zip", files)
-    for split in ("train", "eval", "test"):
-        (tmp_path / f"cinn-{split}.txt").write_bytes(LIST if split == "train" else b"ddd/ddd_1\n")
+    for split, listed in {"train": LIST, "eval": b"bbb/bbb_1\nddd/ddd_1\n", "test": b"ddd/ddd_1\n"}.items():
+        (tmp_path / f"cinn-{split}.txt").write_bytes(listed)
     return Archive((*archive.paths, *sorted(tmp_path.glob("cinn-*.txt"))))
 
 
@@ -114,6 +114,14 @@ def test_landscape_takes_the_listed_clips_once(landscape):
     assert len(first) == 4 and np.abs(first.frames[3].astype(int) - squashed(picture(10), 16)).mean() < 2
     (test,) = converted("landscape", "test", landscape, size=16)
     assert test.id == "test/ddd/ddd_1" and test.frames.shape == (1, 16, 16, 3)
+
+
+def test_lists_that_a_text_editor_saved_are_read(landscape, tmp_path):
+    saved = tmp_path / "saved/cinn-test.txt"
+    saved.parent.mkdir()
+    saved.write_bytes(b"\xef\xbb\xbfddd/ddd_1\r\n\xe9\r\n")
+    test, lost = converted("landscape", "test", Archive((landscape.paths[0], saved)), size=16)
+    assert [test.id, lost.id] == ["test/ddd/ddd_1", "test/\ufffd"]
 
 
 def test_landscape_crops_take_every_clip(landscape):

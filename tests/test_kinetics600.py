@@ -9,9 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from vbench_ctl import acquire, hosts, pairing, protocols, registry, store, video
 from vbench_ctl.archives import Archive
+from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 
 kinetics = registry.load("datasets", "kinetics600")
@@ -308,6 +310,35 @@ def test_listed_tars_come_one_by_one_and_are_deleted(tmp_path, mp4s, web, flat):
     assert [made.track("label", at)[0] for at in range(4)] == [1, 1, 0, 0]  # the last by the name of its tar
     assert not [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
     assert all(path.exists() for path in served.values())
+
+
+def test_listed_clips_that_no_tar_holds_are_dropped(tmp_path, mp4s, home):
+    mine = tmp_path / "mine"
+    (mine / "val").mkdir(parents=True)
+    tar_of(mine / "val/part_0.tar.gz", sorted(mp4s.iterdir())[:2])
+    shutil.copy(mp4s / f"{STEMS[2]}.mp4", mine / f"val/{IDS[2]}.mp4")  # named by its id alone
+    (mine / f"val/{STEMS[3]}.mp4").write_bytes(b"damaged")
+    lines = [f"dancing,{name},{at},{at + 10}" for at, name in enumerate(IDS)]
+    (mine / "val.csv").write_text("\n".join(["label,youtube_id,time_start,time_end", *lines]))
+    (mine / "val.txt").write_text(f"{IDS[0]} dancing\n{IDS[0]} 100 110 dancing\nnot-anyones dancing\n")
+    words = ["prepare", "kinetics600", "--split", "val", "--archive", str(mine), "--yes"]
+    strict = CliRunner().invoke(main, [*words, "--strict"])
+    assert strict.exit_code == 1 and "5 clips cannot be used, first val/" in strict.stderr
+    folder = home / "stores/kinetics600/64@2"
+    assert not store.is_store(folder)
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert store.Store(folder, "val").ids == [f"val/{IDS[2]}", *(f"val/{stem}" for stem in STEMS[:2])]
+    _, damaged, *lacking = (folder / "dropped.csv").read_text().splitlines()
+    assert damaged.startswith(f"val,val/{STEMS[3]},not a video")
+    assert lacking == [
+        *(
+            f'val,val/{stem},"it is on a list, and no tar or folder has it"'
+            for stem in (*STEMS[4:], f"{IDS[0]}_000100_000110")
+        ),
+        'val,val/not-anyones,"it is on a list without its times, and no tar or folder has it"',
+    ]
+    limited = CliRunner().invoke(main, [*words, "--limit", "2"])
+    assert limited.exit_code == 0 and "on a list" not in limited.stderr
 
 
 def test_a_tar_that_is_read_in_part_is_deleted_too(tmp_path, mp4s, web):

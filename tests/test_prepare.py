@@ -127,11 +127,14 @@ def test_a_split_without_a_usable_clip_is_an_error(tmp_path, home):
         "fire/eval/v1/frame0.png": b"no picture",
     }
     archive = packed(tmp_path / "damaged.zip", files).paths[0]
-    for words in (("--archive", archive, "--yes"), ()):  # also of a store that is there already
-        done = vbench(*words)
-        assert done.exit_code == 1 and "eval has no clips, since none of 1 can be used, first eval/v1" in done.stderr
-        assert "not a whole PNG or JPEG image (it begins as neither does)" in done.stderr
-    assert vbench("--split", "train").exit_code == 0
+    folder = home / "stores/dtdb/fire16@1"
+    done = vbench("--archive", archive, "--yes")
+    assert done.exit_code == 1 and "eval has no clips, since none of 1 can be used, first eval/v1" in done.stderr
+    assert "not a whole PNG or JPEG image (it begins as neither does)" in done.stderr
+    assert not store.is_store(folder) and not (folder / "eval-00000.h5").exists()
+    assert vbench("--split", "train", "--archive", archive, "--yes").exit_code == 0  # goes on with what there is
+    assert vbench("--split", "eval", "--archive", archive, "--yes").exit_code == 1
+    assert [*store.read_manifest(folder)["splits"]] == ["train"]
 
 
 def test_advice_names_the_options_that_are_not_the_usual_ones(home):
@@ -141,6 +144,18 @@ def test_advice_names_the_options_that_are_not_the_usual_ones(home):
     assert done.exit_code == 3
     assert f"vbench-ctl prepare bair-hd {given} --archive annotated_frames" in done.stderr
     assert prepare.plan("bair-hd").words() == prepare.plan("bair-hd", splits=["test", "train"]).words() == []
+
+
+def test_a_split_that_another_option_brings_is_told_with_it(home):
+    for name, option in (("bair", "--validation apart"), ("bair-hd", "--packing caddy or --packing annotated")):
+        done = CliRunner().invoke(main, ["prepare", name, "--split", "val", "--dry-run"])
+        assert done.exit_code == 2 and f"known: test, train; {option} has it" in done.stderr
+        text = " ".join(CliRunner().invoke(main, ["prepare", name, "--help"]).stdout.split())
+        assert f"[default: all of train, test; val with {option}]" in text
+    done = CliRunner().invoke(main, ["prepare", "bair", "--split", "val", "--validation", "apart", "--dry-run"])
+    assert done.exit_code == 0 and "bair 64-val val: 256 clips" in done.stdout
+    done = CliRunner().invoke(main, ["prepare", "bair", "--split", "evaluation"])
+    assert done.exit_code == 2 and "known: test, train\n" in done.stderr
 
 
 def test_a_few_clips_of_the_users_own_need_no_space_for_all(archive, tmp_path, home, monkeypatch):

@@ -1,17 +1,21 @@
 """Stores at a URL: read part by part from a local object server, with a sentence for what goes wrong."""
 
 import contextlib
+import json
 import pickle
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import fsspec
 import numpy as np
 import pytest
 import tiny
+from fsspec.registry import _registry as imported
 
 from vbench_ctl import remote, sources, store
 from vbench_ctl.clips import Clip
@@ -22,10 +26,10 @@ from vbench_ctl.store import Store
 class Server:
     """Serves a folder over HTTP as an object store does: whole files and ranges of bytes."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, answers: "type[Handler] | None" = None):
         self.folder, self.ranges, self.failing = folder, True, False
         self.sent: list[int] = []  # bytes of each answer
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, self))
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), partial(answers or Handler, self))
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
@@ -75,8 +79,73 @@ class Handler(BaseHTTPRequestHandler):
             self.held.sent.append(len(data))
             self.wfile.write(data)
 
+    def tell(self, data: bytes, status: int = 200, kind: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        if status == 404:
+            self.send_header("X-Error-Code", "EntryNotFound")  # in the words of the Hugging Face hub
+        self.end_headers()
+        self.wfile.write(data)
+
     def log_message(self, *message) -> None:
         pass
+
+
+class Hub(Handler):
+    """Answers as the Hugging Face hub does that holds the folder as the data set who/clips."""
+
+    def answer(self, with_body: bool) -> None:
+        path, about, tree = self.path.partition("?")[0], "/api/datasets/who/clips", "/api/datasets/who/clips/tree/main/"
+        folder = self.held.folder / path.removeprefix(tree)
+        if path == about:
+            self.tell(json.dumps({"id": "who/clips", "sha": "0" * 40}).encode())
+        elif path.startswith(tree) and folder.is_dir():
+            names = [each.relative_to(self.held.folder).as_posix() for each in folder.iterdir()]
+            sizes = {name: (self.held.folder / name).stat().st_size for name in names}
+            entries = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in sizes.items()]
+            self.tell(json.dumps(entries).encode())
+        elif path.startswith("/api/"):
+            self.tell(b'{"error": "not there"}', 404)
+        else:
+            self.path = path.removeprefix("/datasets/who/clips/resolve/main")
+            super().answer(with_body)
+
+
+class Bucket(Handler):
+    """Answers as S3 does that holds the folder as s3://bucket, and as Google's storage that holds it as gs://bucket."""
+
+    def answer(self, with_body: bool) -> None:
+        parts, media = urlsplit(self.path), "/download/storage/v1/b/bucket/o/"
+        self.path, asked = unquote(parts.path), parse_qs(parts.query)
+        if self.path.startswith("/storage/v1/b/bucket/o"):
+            self.about(self.path.removeprefix("/storage/v1/b/bucket/o").lstrip("/"))
+        elif self.path.startswith(media):
+            self.path = self.path.removeprefix(media)
+            super().answer(with_body)
+        elif "list-type" in asked:
+            self.tell(self.names(asked["prefix"][0]), kind="application/xml")
+        else:
+            self.path = self.path.removeprefix("/bucket")
+            super().answer(with_body)
+
+    def names(self, prefix: str) -> bytes:
+        found = [path for path in self.held.folder.rglob("*") if path.is_file()]
+        names = [path.relative_to(self.held.folder).as_posix() for path in found]
+        keys = "".join(
+            f"<Contents><Key>{name}</Key><Size>1</Size></Contents>" for name in names if name.startswith(prefix)
+        )
+        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>".encode()
+
+    def about(self, name: str) -> None:
+        path = self.held.folder / name
+        if name and path.is_file():
+            size = str(path.stat().st_size)
+            self.tell(json.dumps({"name": name, "bucket": "bucket", "size": size, "generation": "1"}).encode())
+        else:
+            self.tell(
+                json.dumps({"items": []} if not name else {"error": {"code": 404}}).encode(), 404 if name else 200
+            )
 
 
 @pytest.fixture
@@ -111,6 +180,46 @@ def test_a_chained_url_keeps_what_was_read(server, tmp_path):
     here = tiny.built(tmp_path / "tiny")
     opened = Store(f"simplecache::{server.url}/tiny", "test")
     assert opened.content_sha256() == here.summary["content_sha256"]
+
+
+def test_a_store_on_the_hugging_face_hub(tmp_path, monkeypatch):
+    hub, constants = map(pytest.importorskip, ("huggingface_hub", "huggingface_hub.constants"))
+    here, served = tiny.built(tmp_path / "tiny"), Server(tmp_path, Hub)
+    monkeypatch.setattr(constants, "ENDPOINT", served.url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{served.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    )
+    hub.HfFileSystem.clear_instance_cache()
+    try:
+        there = Store("hf://datasets/who/clips/tiny", "test")
+        assert there.ids == here.ids and there.content_sha256() == here.summary["content_sha256"]
+        with pytest.raises(VbenchError, match=r"^hf://.*/nothing: no finished store there .*; check the address$"):
+            Store("hf://datasets/who/clips/nothing", "test")
+    finally:
+        hub.HfFileSystem.clear_instance_cache()
+        served.stop()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "package", "access"),
+    [("s3", "s3fs", {"key": "a", "secret": "b"}), ("gs", "gcsfs", {"token": "anon"})],
+)
+def test_a_store_in_a_bucket(tmp_path, monkeypatch, protocol, package, access):
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it would ask by gRPC what kind of bucket it is
+    pytest.importorskip(package)
+    here, served = tiny.built(tmp_path / "tiny"), Server(tmp_path, Bucket)
+    monkeypatch.setitem(fsspec.config.conf, protocol, {"endpoint_url": served.url, **access})
+    try:
+        there = Store(f"{protocol}://bucket/tiny", "test")
+        assert there.ids == here.ids and there.content_sha256() == here.summary["content_sha256"]
+        np.testing.assert_array_equal(there.frames(4, 3, 80, 7), here.frames(4, 3, 80, 7))
+        with pytest.raises(
+            VbenchError, match=rf"^{protocol}://.*/nothing: no finished store there .*; check the address$"
+        ):
+            Store(f"{protocol}://bucket/nothing", "test")
+    finally:
+        fsspec.get_filesystem_class(protocol).clear_instance_cache()
+        served.stop()
 
 
 def test_only_parts_of_the_files_are_sent(server, tmp_path):
@@ -196,6 +305,26 @@ def test_a_missing_driver_is_named(monkeypatch):
     monkeypatch.setitem(remote.PACKAGES, "vbench", "vbenchfs")
     with pytest.raises(VbenchError, match=r"vbench:// is not installed; run: pip install vbenchfs$"):
         Store("vbench://bucket/tiny")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "module", "packages"),
+    [
+        ("s3", "s3fs", "s3fs"),
+        ("gs", "gcsfs", "gcsfs"),
+        ("hf", "huggingface_hub", "huggingface_hub"),
+        ("https", "aiohttp", "aiohttp requests"),
+    ],
+)
+def test_the_package_of_each_protocol_is_named(monkeypatch, protocol, module, packages):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "fsspec.implementations.http", raising=False)
+    monkeypatch.delitem(imported, protocol, raising=False)
+    said = f"{protocol}:// is not installed; run: pip install {packages}$"
+    with pytest.raises(VbenchError, match=rf"^{protocol}://bucket/tiny/manifest\.json: what reads {said}"):
+        Store(f"{protocol}://bucket/tiny", "test")
+    with pytest.raises(VbenchError, match=said):
+        sources.open_source(f"{protocol}://bucket/tiny", "test")
 
 
 def test_an_unknown_protocol_is_a_usage_error():

@@ -274,11 +274,25 @@ def test_one_split_may_begin_like_another(tmp_path):
     assert list(Store(tmp_path, "test-hard").lengths) == [5, 6, 7]
 
 
-def test_an_empty_split_is_a_split(tmp_path):
+def test_an_empty_split_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(VbenchError, match="test has no clips, since nothing of it was found; leave that split out"):
+        store.build(tmp_path / "new", tiny.recipe(test=[], train=tiny.work("train")))
+    assert not (tmp_path / "new").exists()
     dropped = store.Dropped("a", "no frames")
-    store.build(tmp_path, tiny.recipe(make=listed, test=[], train=[[dropped]]))
-    assert [len(Store(tmp_path, split)) for split in ("test", "train")] == [0, 0]
-    assert Store(tmp_path, "train").summary["dropped"] == [{"id": "a", "reason": "no frames"}]
+    for item, why in (([dropped], "none of 2 can be used, first a: no frames; prepare it again"), ([], "none came;")):
+        with pytest.raises(VbenchError, match=f"test has no clips, since {why}"):
+            store.build(tmp_path / "new", tiny.recipe(make=listed, test=[item, item]))
+        assert contents(tmp_path / "new") == []
+
+
+def test_an_empty_split_leaves_the_others_alone(tmp_path):
+    store.build(tmp_path, tiny.recipe(make=listed, test=[[small_clip("a")]]))
+    before = contents(tmp_path)
+    with pytest.raises(VbenchError, match="train has no clips"):
+        store.build(
+            tmp_path, tiny.recipe(make=listed, test=[[small_clip("a")]], train=[[store.Dropped("b", "no frames")]])
+        )
+    assert contents(tmp_path) == before and Store(tmp_path).ids == ["a"]
 
 
 def test_what_is_dropped_is_listed_however_much_it_is(tmp_path):

@@ -257,6 +257,20 @@ def test_a_missing_match_is_fatal(tmp_path, archive):
         build(tmp_path / "store", archive, "test")
 
 
+def test_a_match_without_pictures_is_explained(tmp_path, archive):
+    path = archive / f"{MATCHES[1]}.mp4"
+    path.unlink()
+    with av.open(str(path), "w", format="matroska") as sound:
+        stream = sound.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        sound.mux([*stream.encode(frame), *stream.encode()])
+    with pytest.raises(
+        VbenchError, match=rf"{MATCHES[1]}\.mp4: it holds no video; fetch what YouTube calls format 137"
+    ):
+        build(tmp_path / "store", archive, "test")
+
+
 def test_a_damaged_match_is_explained(tmp_path, archive):
     path = archive / f"{MATCHES[0]}.mp4"
     data = path.read_bytes()

@@ -1,5 +1,6 @@
 """Datasets that come as videos: iPER, UvA-NEMO and AudioSet-Drums, from archives in their true layout."""
 
+import json
 import os
 import pickle
 import sys
@@ -9,9 +10,11 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from vbench_ctl import hashes, prepare, registry, store, video
 from vbench_ctl.archives import Archive
+from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 
 
@@ -73,6 +76,11 @@ def test_iper_follows_the_papers_list(iper):
         converted("iper", "val", archive)
     with pytest.raises(VbenchError, match=r"expected the videos 001_1_1\.mp4"):
         converted("iper", "test", Archive(archive.paths[1:]))
+    saved = archive.paths[1].parent / "saved/cinn-test.txt"  # by a text editor
+    saved.parent.mkdir()
+    saved.write_bytes(b"\xef\xbb\xbf001/2/1\r\n\xe9\r\n")
+    again, lost = converted("iper", "test", Archive((archive.paths[0], saved)), size=32)
+    assert [again.id, lost.id] == ["test/001_2_1", "test/\ufffd"]
 
 
 @pytest.fixture
@@ -180,6 +188,39 @@ def test_nemo_takes_faces_that_are_cut_out_already(nemo, tmp_path):
     assert set(clip.tracks["class"]) == {1} and clip.fps == 50
     with pytest.raises(VbenchError, match="or folders of face frames"):
         converted("uva-nemo", "test", Archive((tmp_path / "faces",)))
+
+
+def test_nemo_tells_which_crop_a_store_has(nemo, tmp_path, home, monkeypatch):
+    module = types.SimpleNamespace(
+        __version__="1.4.1",
+        LandmarksType=types.SimpleNamespace(TWO_D=1),
+        FaceAlignment=lambda kind, device: types.SimpleNamespace(face_detector=None),
+    )
+    monkeypatch.setitem(sys.modules, "face_alignment", module)
+    leaf = registry.load("datasets", "uva-nemo")
+    leaf._detector.cache_clear()
+    video.write(tmp_path / "faces/013_spontaneous_smile_1", nemo[1])
+    crops = {
+        prepare.plan("uva-nemo", splits=["all"], **options).recipe(archive).split_facts["all"]["crop"]
+        for archive, options in (
+            (nemo[0], {}),
+            (nemo[0], {"boxes": boxes(tmp_path / "boxes.csv")}),
+            (Archive((tmp_path / "faces",)), {}),
+        )
+    }
+    leaf._detector.cache_clear()
+    given = "by whoever made the folders of face frames that were given"
+    assert crops == {
+        "face3@1 around what face-alignment 1.4.1 found",
+        "face3@1 around the boxes that were given",
+        given,
+    }
+    words = ["prepare", "uva-nemo", "--split", "all", "--size", "32"]
+    assert CliRunner().invoke(main, [*words, "--archive", str(tmp_path / "faces"), "--yes"]).exit_code == 0
+    checks = json.loads(CliRunner().invoke(main, [*words, "--verify", "--json"]).stdout)
+    (crop,) = (check for check in checks if check["what"] == "crop")
+    assert crop["found"] == given and crop["good"]
+    assert f"32@1 all crop {given}" in CliRunner().invoke(main, ["list", "datasets", "uva-nemo"]).stdout
 
 
 def drums(place, layout, frames=90):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,7 @@ import numpy as np
 from vbench_ctl import __path__ as package_path
 from vbench_ctl import acquire, execute, files, hashes, pictures, registry, store
 from vbench_ctl.archives import Archive, Broken
-from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
 
 SHOWN = 8  # clips on a contact sheet
@@ -59,6 +60,11 @@ class Plan:
         return self.card.get("disk", {}).get("archive_bytes", "unknown")
 
     @property
+    def other_splits(self) -> dict[str, str]:
+        """Return the splits that one other option would bring, and that option."""
+        return _other_splits(self.leaf, self.options)
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Return the splits that the store does not have yet."""
         return store.missing(self.folder, self.splits)
@@ -97,18 +103,25 @@ class Plan:
             [{key: each.get(key) for key in ("name", "size", "sha256")} for each in archive.sources] if archive else []
         )
         where = [archive] if archive else []
+        work = {split: self.leaf.shards(split, self.options, self.limit, *where) for split in self.splits}
         facts = {"options": self._told_options(), **self.leaf.facts(self.options)}
         return store.Recipe(
             dataset=self.name,
             variant=self.variant,
             version=self.leaf.VERSION,
-            work={split: self.leaf.shards(split, self.options, self.limit, *where) for split in self.splits},
+            work=work,
             clips=self.leaf.clips,
             facts={**facts, "sources": sources} if archive else facts,
             card={**self.card, "obtained": [*archive.sources], "licence_accepted": accepted} if archive else self.card,
             encoding=self.encoding,
             sources={split: self._sources(split, sources) for split in self.splits} if archive else {},
             repeats=getattr(self.leaf, "REPEATS", False),
+            split_facts={split: self.leaf.split_facts(items) for split, items in work.items() if items}
+            if hasattr(self.leaf, "split_facts")
+            else {},
+            absent={split: functools.partial(self.leaf.absent, split, archive) for split in self.splits}
+            if archive and self.limit is None and hasattr(self.leaf, "absent")
+            else {},
         )
 
     def _told_options(self) -> dict[str, Any]:
@@ -140,7 +153,9 @@ def plan(
     there = _splits(leaf, settings)
     for split in splits:
         if split not in there:
-            raise unknown(f"split of {name} {leaf.variant(settings)}", split, there)
+            error = unknown(f"split of {name} {leaf.variant(settings)}", split, there)
+            other = _other_splits(leaf, settings).get(split)
+            raise UsageError(f"{error}; {other} has it") if other else error
     chosen = tuple(split for split in there if split in splits or not splits)
     paths = tuple(Path(path).expanduser() for path in given)
     for path in paths:
@@ -152,6 +167,19 @@ def plan(
 def _splits(leaf: ModuleType, options: Any) -> tuple[str, ...]:
     """Return the splits that a dataset has with these options."""
     return tuple(leaf.splits(options) if hasattr(leaf, "splits") else leaf.SPLITS)
+
+
+def _other_splits(leaf: ModuleType, options: Any) -> dict[str, str]:
+    """Return the splits that a dataset has with one option changed, and which: "--packing caddy or --packing annotated"."""
+    found: dict[str, str] = {}
+    for field in dataclasses.fields(options):
+        for choice in field.metadata["choices"]:
+            word = f"--{field.name.replace('_', '-')} {choice}"
+            with suppress(VbenchError):  # some choices need another option as well
+                for split in _splits(leaf, dataclasses.replace(options, **{field.name: choice})):
+                    if split not in _splits(leaf, options):
+                        found[split] = f"{found[split]} or {word}" if split in found else word
+    return found
 
 
 def make(
@@ -169,7 +197,6 @@ def make(
         manifest = store.read_manifest(plan.folder)  # also where the archives are gone
         if strict:
             store.refuse_dropped(manifest, plan.splits)
-        _refuse_empty(plan, manifest)
         return manifest
     _check_space(plan, todo)
     archive = None
@@ -192,23 +219,10 @@ def make(
         raise acquire.distrusted(error, plan.name, plan.root) from error
     if strict:
         store.refuse_dropped(manifest, plan.splits)  # those that were made before, too
-    _refuse_empty(plan, manifest)
     for split in plan.splits:
         if split in todo or not (plan.folder / f"{split}.png").exists():
             draw(plan.folder, split)
     return manifest
-
-
-def _refuse_empty(plan: Plan, manifest: dict[str, Any]) -> None:
-    """Raise if nothing of a split could be used."""
-    for split in plan.splits:
-        made = manifest["splits"][split]
-        if made["dropped"] and not made["clips"]:
-            first = made["dropped"][0]
-            raise VbenchError(
-                f"{plan.folder}: {split} has no clips, since none of {len(made['dropped'])} can be used, first {first['id']}: "
-                f"{first['reason']}; remove the store and prepare it again from files that are whole"
-            )
 
 
 def _check_space(plan: Plan, todo: Sequence[str]) -> None:
@@ -268,6 +282,7 @@ def verify(plan: Plan, workers: execute.Workers = 1) -> list[Check]:
             Check(split, "published clips", str(published.get(split, "unknown")), str(made["clips"]), dropped),
             Check(split, "content_sha256", made["content_sha256"], store.chain(pixels for pixels, _ in found)),
             Check(split, "tracks_sha256", made["tracks_sha256"], store.chain(tracks for _, tracks in found)),
+            *(Check(split, what, "unknown", told) for what, told in made.get("facts", {}).items()),
         ]
     return checks
 

@@ -10,8 +10,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -315,6 +315,9 @@ class Recipe:
     encoding: str | None = None
     sources: dict[str, Any] = field(default_factory=dict)  # split -> the files it was read from, where they differ
     repeats: bool = False  # a clip may come in several work items of a split: the first of them keeps it
+    split_facts: dict[str, dict[str, str]] = field(default_factory=dict)  # split -> what the manifest says of it alone
+    # split -> which clips its lists name beside those whose ids came, usable or not
+    absent: dict[str, Callable[[Collection[str]], Iterable[Dropped]]] = field(default_factory=dict)
 
     def fingerprint(self, split: str) -> str:
         """Digest what decides the content of a split."""
@@ -348,11 +351,27 @@ def made(dataset: str, root: str | Path | None = None) -> list[str]:
     return [folder.name for folder in folders if is_store(folder)]
 
 
+def split_facts(dataset: str, root: str | Path | None = None) -> dict[str, dict[str, dict[str, str]]]:
+    """Return what the manifests of a dataset's stores say of single splits: store -> split -> facts."""
+    found = {}
+    for name in made(dataset, root):
+        with suppress(VbenchError):  # of another version, or damaged
+            splits = read_manifest(files.home(root) / "stores" / dataset / name)["splits"]
+            if told := {split: summary["facts"] for split, summary in splits.items() if "facts" in summary}:
+                found[name] = told
+    return found
+
+
 def build(folder: Path, recipe: Recipe, workers: execute.Workers = 1, strict: bool = False) -> dict[str, Any]:
     """Make the splits of a recipe and return the manifest; finished splits are left alone, interrupted ones go on.
 
-    Clips that cannot be used are left out and listed; if `strict`, the first of them is an error.
+    Clips that cannot be used are left out and listed; if `strict`, the first of them is an error. A split without any
+    clip is one, too, and none of it is kept.
     """
+    if empty := [split for split, items in recipe.work.items() if not items]:
+        raise VbenchError(
+            f"{folder}: {empty[0]} has no clips, since nothing of it was found; leave that split out (--split)"
+        )
     with files.locked(folder):
         files.sweep(folder)
         manifest = read_manifest(folder) if (folder / "manifest.json").exists() else _new_manifest(recipe)
@@ -371,10 +390,13 @@ def build(folder: Path, recipe: Recipe, workers: execute.Workers = 1, strict: bo
         for split in todo:
             manifest["splits"][split] = {
                 "fingerprint": recipe.fingerprint(split),
-                **_summarise(folder, [_Shard(job.path) for job in jobs[split]]),
+                **_summarise(folder, [_Shard(job.path) for job in jobs[split]], recipe.absent.get(split)),
             }
+            if recipe.split_facts.get(split):
+                manifest["splits"][split]["facts"] = recipe.split_facts[split]
             if strict:
                 refuse_dropped(manifest, [split])
+            _refuse_empty(folder, manifest, split)
         if todo:
             if recipe.sources:  # a split that came later may have brought files of its own
                 held = {each["name"]: each for each in (*manifest.get("sources", ()), *recipe.facts["sources"])}
@@ -383,6 +405,22 @@ def build(folder: Path, recipe: Recipe, workers: execute.Workers = 1, strict: bo
             _write_dropped(folder, manifest)
             files.write_json(folder / "manifest.json", manifest)
         return manifest
+
+
+def _refuse_empty(folder: Path, manifest: dict[str, Any], split: str) -> None:
+    """Raise if nothing of a split could be used, and remove its files."""
+    summary = manifest["splits"][split]
+    if summary["clips"]:
+        return
+    for name in summary["shards"]:
+        (folder / name).unlink()
+    dropped = summary["dropped"]
+    why = (
+        f"none of {len(dropped)} can be used, first {dropped[0]['id']}: {dropped[0]['reason']}"
+        if dropped
+        else "none came"
+    )
+    raise VbenchError(f"{folder}: {split} has no clips, since {why}; prepare it again from files that are whole")
 
 
 @dataclass(frozen=True)
@@ -510,12 +548,18 @@ def _write_dropped(folder: Path, manifest: dict[str, Any]) -> None:
         files.write_text(folder / "dropped.csv", text.getvalue())
 
 
-def _summarise(folder: Path, shards: "list[_Shard]") -> dict[str, Any]:
+def _summarise(
+    folder: Path, shards: "list[_Shard]", absent: Callable[[Collection[str]], Iterable[Dropped]] | None = None
+) -> dict[str, Any]:
     filled = [shard for shard in shards if shard.ids]
     kinds = sorted({shard.kind() for shard in filled})
     if len(kinds) > 1:
         raise VbenchError(f"{folder}: its clips differ ({kinds[0]} and {kinds[1]}); a store holds one kind, see --size")
     first = filled[0] if filled else None
+    dropped = [drop for shard in shards for drop in shard.dropped]
+    if absent:
+        came = {clip_id for shard in shards for clip_id in shard.ids} | {drop["id"] for drop in dropped}
+        dropped += [{"id": drop.id, "reason": drop.reason} for drop in absent(came)]
     return {
         "clips": sum(len(shard.ids) for shard in shards),
         "frames": int(sum(shard.offsets[-1] for shard in shards)),
@@ -524,7 +568,7 @@ def _summarise(folder: Path, shards: "list[_Shard]") -> dict[str, Any]:
         "fps": first.fps if first and len({shard.fps for shard in filled}) == 1 else None,
         "encoding": first.encoding if first else None,
         "tracks": list(first.tracks) if first else [],
-        "dropped": [drop for shard in shards for drop in shard.dropped],
+        "dropped": dropped,
         "shards": [shard.path.name for shard in shards],
         "content_sha256": chain(shard.digests for shard in shards),
         "tracks_sha256": chain(shard.track_digests for shard in shards),

@@ -54,6 +54,7 @@ def datasets(name: str | None, root: Path | None, as_json: bool) -> None:
             "version": leaf.VERSION,
             "files": [{"name": file["name"], "state": states[file["name"]], **file} for file in card.get("file", ())],
             "stores": store.made(name, root),
+            **({"store_facts": told} if (told := store.split_facts(name, root)) else {}),
             "from": registry.origin("datasets", name),
         }
         _show_card({"name": name, **facts}, as_json)

@@ -74,10 +74,15 @@ def dataset_command(name: str) -> click.Command:
 
     leaf = registry.load("datasets", name)
     card = prepare.card(name, leaf)
+    usual = prepare.plan(name)
+    others = "".join(f"; {split} with {option}" for split, option in usual.other_splits.items())
 
     @click.argument("more", nargs=-1, type=_shared.FOLDER, metavar="")
     @click.option(
-        "--split", "splits", multiple=True, help=f"Only these splits.  [default: all of {', '.join(leaf.SPLITS)}]"
+        "--split",
+        "splits",
+        multiple=True,
+        help=f"Only these splits.  [default: all of {', '.join(usual.splits)}{others}]",
     )
     @click.option(
         "--limit", type=click.IntRange(min=1), help="Only so many clips of each split; the store's name says so."
