@@ -1,14 +1,11 @@
-import errno
-import ipaddress
 import os
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny
 from browser import chromium, page  # noqa: F401  # fixtures
+from offline import sitecustomize
 
 from vbench_ctl import networks, weights
 from vbench_ctl.errors import VbenchError
@@ -28,53 +25,15 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> Iterator[pytest.MonkeyPatch]:
-    """Let the tests' process reach this machine alone, as if it had no network."""
+    """Let tests and what they start reach this machine alone, as if it had no network."""
     with pytest.MonkeyPatch.context() as patch:
         cut_off(patch)
         yield patch
 
 
 def cut_off(patch: pytest.MonkeyPatch) -> None:
-    names = {"localhost", socket.gethostname(), "", None}
-
-    def refuse(host: Any, error: type[OSError], code: int) -> None:
-        host = host.decode() if isinstance(host, bytes) else host
-        if host not in names and not (_is_address(host) and _is_own(host)):
-            raise error(code, f"tests reach this machine alone, not {host}")
-
-    def connect(how: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(self: socket.socket, address: Any) -> Any:
-            if self.family in (socket.AF_INET, socket.AF_INET6):
-                refuse(address[0], OSError, errno.ENETUNREACH)
-            return how(self, address)
-
-        return checked
-
-    def resolve(host: Any, *given: Any, how: Callable[..., Any] = socket.getaddrinfo, **named: Any) -> Any:
-        if not _is_address(host):
-            refuse(host, socket.gaierror, socket.EAI_NONAME)
-        return how(host, *given, **named)
-
-    patch.setattr(socket.socket, "connect", connect(socket.socket.connect))
-    patch.setattr(socket.socket, "connect_ex", connect(socket.socket.connect_ex))
-    patch.setattr(socket, "getaddrinfo", resolve)
-
-
-def _is_own(host: str) -> bool:
-    """Tell whether an address is one of this machine's: only those can be bound to."""
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as door:
-            door.bind((host, 0))
-        return True
-    except OSError:
-        return False
-
-
-def _is_address(host: object) -> bool:
-    try:
-        return bool(ipaddress.ip_address(str(host)))
-    except ValueError:
-        return False
+    patch.setenv("VBENCH_OFFLINE", "1")
+    patch.setenv("PYTHONPATH", str(Path(sitecustomize.__file__).parent), prepend=os.pathsep)
 
 
 @pytest.fixture(scope="session")

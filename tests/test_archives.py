@@ -4,6 +4,7 @@ import contextlib
 import io
 import pickle
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -87,6 +88,19 @@ def test_an_error_names_the_member_that_was_copied_out(tmp_path):
         with pytest.raises(VbenchError) as caught, member.on_disk() as copy:
             raise VbenchError(f"{copy}: not a video")
         assert str(caught.value) == f"{member.name}: not a video"
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+def test_a_large_member_takes_little_memory(make, tmp_path, monkeypatch):
+    data = bytes(range(256)) * (48 << 12)
+    monkeypatch.setitem(FILES, "set/large.bin", data)
+    (member,) = [each for each in archives.members(make(tmp_path / f"a.{make.__name__[:3]}")) if each.size == len(data)]
+    tracemalloc.start()
+    with member.open() as file, member.on_disk() as copy:
+        assert copy.stat().st_size == len(data) and file.seek(-2, 2) and file.read() == b"\xfe\xff"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(data) > 40 << 20 > 4 * peak
 
 
 def test_names_are_matched_at_any_depth(tmp_path):

@@ -348,6 +348,13 @@ def test_what_a_killed_process_left_goes_when_the_same_is_written_again(tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"t.csv", other.name}
 
 
+def test_half_a_list_of_hashes_goes_when_another_is_written(home):
+    half = home / "cache/.hashes.0123abcd.part.json"
+    files.write_text(half, "half")
+    hashes.remember(Path(__file__), "0" * 64)
+    assert [path.name for path in half.parent.iterdir()] == ["hashes.json"]
+
+
 @pytest.mark.parametrize(
     ("held", "says"), [("[]", "holds a list, expected a table; remove it"), ("{", "not a readable")]
 )
@@ -366,16 +373,28 @@ def temporary(home: Path) -> list[Path]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_clock_that_goes_backwards_changes_nothing(name, homes, disk, monkeypatch):
-    """All files seem to be of the future."""
+    """All files seem to be of the future, and whoever looks at the clock finds it an hour before the last look."""
     stage, year = STAGES[name], 365 * 86400
     shutil.copytree(homes[name], disk)
     monkeypatch.chdir(disk)
     for path in disk.rglob("*"):
         os.utime(path, (time.time() + year,) * 2)
+    looks = itertools.count(time.time_ns(), -3600 * 10**9)
+    monkeypatch.setattr(time, "time_ns", lambda: next(looks))
+    monkeypatch.setattr(time, "time", lambda: next(looks) / 1e9)
+    for every in ("progress._EVERY_SECONDS", "live.SAID_EVERY_SECONDS"):  # all that is said of the time left
+        monkeypatch.setattr(f"vbench_ctl.{every}", 0)
+    if name not in ("score", "leaderboard", "report"):
+        with taken(stage, disk):
+            assert "another vbench-ctl is writing there" in run(stage).said, "a lock is as good as it was"
+    said = ""
     for _ in range(1 if name == "play" else 2):  # what is recorded again is another recording
         done = run(stage)
         assert done.code == 0, done.said
+        said += done.said
         assert contents(disk / stage.result) == contents(homes[""] / stage.result)
+    assert name not in ("prepare", "train", "generate") or re.search(r"\d s left", said)
+    assert not re.search(r"-\d+ s left", said)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

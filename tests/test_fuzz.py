@@ -3,14 +3,18 @@
 The same inputs on every machine; VBENCH_FUZZ says how many for each reader. `make fuzz` searches by coverage (fuzz.py).
 """
 
+import dataclasses
+import hashlib
 import io
 import json
 import os
 import pickle
 import resource
 import subprocess
+import tarfile
 import tempfile
 import tracemalloc
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vbench_ctl import archives, files, hashes, rows
 from vbench_ctl.errors import VbenchError
 
 INPUTS = int(os.environ.get("VBENCH_FUZZ", "40"))
@@ -153,6 +158,95 @@ def test_a_file_with_other_values_is_read_or_refused_in_words(name, tmp_path, mo
     other, values = OTHERS[Path(parser.file).suffix]
     (example,) = parser.examples(tmp_path)
     read_each(name, tmp_path, monkeypatch, st.builds(other, st.just(example), st.floats(0, 1), st.sampled_from(values)))
+
+
+# Single cases
+
+
+def lying(file: bytes) -> bytes:
+    """Return an .npy or .npz file whose headers say that there are 10**12 entries."""
+    if not file.startswith(b"PK"):
+        with io.BytesIO(file) as old, io.BytesIO() as new:
+            np.lib.format.read_magic(old)
+            shape, order, dtype = np.lib.format.read_array_header_1_0(old)
+            header = {"descr": dtype.str, "fortran_order": order, "shape": (10**12, *shape[1:])}
+            np.lib.format.write_array_header_1_0(new, header)
+            return new.getvalue() + old.read()
+    with io.BytesIO(file) as old, io.BytesIO() as new:
+        with zipfile.ZipFile(old) as held, zipfile.ZipFile(new, "w") as made:
+            for name in held.namelist():
+                made.writestr(name, lying(held.read(name)))
+        return new.getvalue()
+
+
+@pytest.mark.parametrize("name", ["tracks", "statistics", "npz clips", "npy clips", "weights npz"])
+def test_a_header_that_claims_a_trillion_entries_takes_no_memory(name, tmp_path):
+    parser = parsers.known()[name]
+    path = tmp_path / parser.file
+    path.write_bytes(lying(parser.examples(tmp_path)[0]))
+    refused_in_little_memory(parser, path)
+
+
+def refused_in_little_memory(parser: parsers.Parser, path: Path) -> str:
+    tracemalloc.start()
+    try:
+        with pytest.raises(VbenchError) as caught:
+            parser.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 1000
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["1" * (8 << 20), "x" * (100 << 10), "9" * (100 << 10), "=1+1", "@SUM(A1)", '"=HYPERLINK(""http://x"")"', "-"],
+)
+def test_a_control_of_megabytes_or_formulas_is_one_short_sentence(cell, tmp_path):
+    path = tmp_path / "control.csv"
+    path.write_text(f"dx,dy\n1,2\n3,{cell}\n")
+    refused_in_little_memory(parsers.known()["control csv"], path)
+
+
+def test_a_clip_of_more_than_the_limit_is_refused(tmp_path):
+    path = tmp_path / "a.npy"
+    with open(path, "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (1, 1_000_000, 64, 64, 3)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 1_000_000 * 64 * 64 * 3)  # 12 GB that no disk has to hold
+    assert "expected at most 8,589,934,592; cut the clip up" in refused_in_little_memory(
+        parsers.known()["npy clips"], path
+    )
+
+
+def test_names_that_are_no_text_are_a_sentence_where_they_are_needed(tmp_path):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / name).write_bytes(b"film")
+    with tarfile.open(tmp_path / "a.tar", "w", errors="surrogateescape") as tar:
+        tar.add(tmp_path / "given" / name, name)
+    for path in (tmp_path / "given", tmp_path / "a.tar"):
+        archive = archives.Archive((path,))
+        assert [each.read() for each in archive.members] == [b"film"] and not archive.matching(r"other\.mp4")
+        assert str(archive.lacking("x")).encode(errors="backslashreplace") and hashes.listing(path)
+        with pytest.raises(VbenchError, match=r"caf\\udce9\.mp4': its name is not UTF-8; rename it$"):
+            archive.matching(r"(.*)\.mp4")
+    with pytest.raises(VbenchError, match="its name is not UTF-8"):
+        hashes.digest(tmp_path / "given" / name)
+
+
+@pytest.mark.parametrize("rest", [[], [5], ["not a hash"], [None, "x"]])
+def test_a_cached_hash_that_is_none_is_not_believed(rest, home):
+    path, state = Path(__file__).resolve(), Path(__file__).stat()
+    files.write_json(home / "cache/hashes.json", {str(path): [state.st_size, state.st_mtime_ns, *rest]})
+    assert hashes.digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_row_of_fewer_than_no_clips_is_refused(tmp_path):
+    rows.save(tmp_path / "rows.json", [dataclasses.replace(parsers._row(), n=-5)])
+    with pytest.raises(VbenchError, match=r"rows\.json: row 0: n is -5, expected how many clips were scored$"):
+        rows.load(tmp_path / "rows.json")
 
 
 def writes_outside(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Driving models by hand: what leaves offer, a tab's drive, recordings that score takes, who is let in, and the page."""
 
+import errno
 import json
 import re
 import shutil
@@ -24,8 +25,8 @@ from websockets.sync.client import connect
 
 from vbench_ctl import registry, runs, scoring, tracks
 from vbench_ctl.cli import main
-from vbench_ctl.errors import UsageError
-from vbench_ctl.play import drive, server
+from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.play import drive, recording, server
 from vbench_ctl.play.player import Button, Player, Start, arrows, choices
 from vbench_ctl.sources import open_source
 from vbench_ctl.training import DataFacts
@@ -296,8 +297,29 @@ def test_what_a_killed_recording_left_is_replaced(tab, tmp_path):
         held = json.loads(path.read_text())
         path.write_text(json.dumps({**held, "clips": held["clips"][:1]}))
     clip.write_bytes(b"")
-    assert tab.answer({"do": "record"}) == [made_then] and clip.read_bytes() == written
+    film = Path(made["film"]).with_name(".half.0123abcd.part.mp4")
+    film.write_bytes(b"half")
+    assert tab.answer({"do": "record"}) == [made_then] and clip.read_bytes() == written and not film.exists()
     assert [entry["sample"] for entry in json.loads(manifest.read_text())["clips"]] == [0, 1]
+
+
+def test_a_recording_that_one_side_cannot_note_is_noted_by_none(tab, tmp_path, monkeypatch):
+    step(tab)
+    tab.answer({"do": "record"})
+    held = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    manifests = {path: path.read_text() for path in held if path.name == "manifest.json"}
+    assert len(manifests) == 2
+
+    def note(path: Path, take: recording.Take, clips: Any, note: Any = recording._note) -> None:
+        if take.name == drive.TRUTH:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        note(path, take, clips)
+
+    monkeypatch.setattr(recording, "_note", note)
+    with pytest.raises(VbenchError, match="the disk is full"):
+        tab.answer({"do": "record"})
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == held
+    assert {path: path.read_text() for path in manifests} == manifests
 
 
 def test_without_a_world_the_recorded_clip_stands_beside_as_long_as_it_goes_on(loaded, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -16,11 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 from vbench_ctl import files
 from vbench_ctl.errors import Unreadable, VbenchError, of_the_system
 from vbench_ctl.progress import progress
+
+IN_MEMORY = 4 << 20  # bytes of a zipped file, the rest of it lies on the disk
+PIECE = 1 << 20  # bytes to copy at a time
 
 _TARS = (".tar",)
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -59,20 +63,30 @@ class Member:
     def open(self) -> BinaryIO:
         """Open it for reading; the file object can seek."""
         with self._explained():
-            if self.zipped:
-                return io.BytesIO(_zip(self.place, os.getpid()).read(self.name))
+            if self.zipped:  # into memory, or where it is large into a file without a name: a zip cannot seek back
+                copy = cast(BinaryIO, tempfile.SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115  # as below
+                self._copy_to(copy)
+                copy.seek(0)
+                return copy
             file = open(self.place, "rb")  # noqa: SIM115  # the caller closes it
         return file if self.offset is None else io.BufferedReader(_Part(file, self.offset, self.size))
+
+    def _copy_to(self, copy: IO[bytes]) -> None:
+        with _zip(self.place, os.getpid()).open(self.name) if self.zipped else self.open() as file:
+            shutil.copyfileobj(file, copy, PIECE)
 
     def read(self) -> bytes:
         """Return its bytes."""
         with self._explained(), self.open() as file:
             data = file.read()
-        if len(data) != self.size:
-            raise VbenchError(
-                f"{self.place}: {self.name} has {len(data)} of {self.size} bytes, the file is cut short; fetch it again"
-            )
+        self._check_whole(len(data))
         return data
+
+    def _check_whole(self, size: int) -> None:
+        if size != self.size:
+            raise VbenchError(
+                f"{self.place}: {self.name} has {size} of {self.size} bytes, the file is cut short; fetch it again"
+            )
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
@@ -85,7 +99,9 @@ class Member:
                 raise
             return
         with tempfile.NamedTemporaryFile(suffix=self.path.suffix) as copy:
-            copy.write(self.read())
+            with self._explained():
+                self._copy_to(copy)
+            self._check_whole(copy.tell())
             copy.flush()
             try:
                 yield Path(copy.name)
@@ -95,7 +111,7 @@ class Member:
     def _check(self) -> None:
         """Raise Unreadable where not the file is at fault that somebody could not read it."""
         with self._explained(), self.open() as file:
-            while file.read(1 << 20):
+            while file.read(PIECE):
                 pass
 
     @contextmanager
@@ -167,6 +183,7 @@ class Archive:
         expression = re.compile(rf"(?:.*/)?{pattern}")
         for each in self.members:
             if match := expression.fullmatch(each.name):
+                files.check_name(each.place / each.name)
                 yield match, each
 
     def lacking(self, wanted: str) -> VbenchError:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,9 @@ _SETTLED_SECONDS = 2  # a file changed more recently may change again within the
 def digest(path: Path, root: Path | None = None) -> str:
     """Return the SHA-256 of a file; it is read again only when its size or time has changed."""
     seen = _seen(path)
-    entry = read(_cache(root)).get(str(path.resolve()))
-    if isinstance(entry, list) and entry[:2] == seen:
-        return str(entry[2])
+    match read(_cache(root)).get(str(path.resolve())):
+        case [size, changed, str(sha256)] if [size, changed] == seen and re.fullmatch("[0-9a-f]{64}", sha256):
+            return sha256
     found = fetch.digest(path)
     if _seen(path) == seen:
         remember(path, found, root)
@@ -28,6 +29,7 @@ def digest(path: Path, root: Path | None = None) -> str:
 
 def remember(path: Path, sha256: str, root: Path | None = None) -> None:
     """Note a hash that is known already."""
+    files.check_name(path.resolve())
     size, changed = _seen(path)
     if time.time_ns() - changed < _SETTLED_SECONDS * 1e9:
         return
@@ -57,15 +59,10 @@ def read(path: Path) -> dict[str, Any]:
 @contextmanager
 def changing(path: Path) -> Iterator[dict[str, Any]]:
     """Yield what a JSON file holds and write back what becomes of it; other processes wait."""
-    import fcntl
-
-    with files.explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path.with_name(f".{path.name}.lock"), "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            data = read(path)
-            yield data
-            files.write_json(path, data)
+    with files.turn(path):
+        data = read(path)
+        yield data
+        files.write_json(path, data)
 
 
 def _seen(path: Path) -> list[int]:

@@ -123,6 +123,8 @@ def _check_values(place: str, entry: dict[str, Any]) -> None:
     for kind, held in entry.get("details", {}).items():
         if (kind.startswith("confusion") and not _is_confusion(held)) or (kind == "actions" and not _is_actions(held)):
             raise VbenchError(f"{place}: its table {kind} is not as the metrics write it; remove it from details")
+    if entry["n"] < 0:
+        raise VbenchError(f"{place}: n is {entry['n']}, expected how many clips were scored")
     if entry["direction"] not in ("higher", "lower"):
         raise VbenchError(f"{place}: direction is {entry['direction']!r}, expected higher or lower")
 

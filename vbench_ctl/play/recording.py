@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,13 +37,15 @@ class Made(NamedTuple):
 
 def save(folder: Path, case: Case, takes: Sequence[Take], fps: float, seed: int) -> Made:
     """Write CASE#NUMBER into the folder of each take; all of them get the same clips, so that one can be scored by another."""
+    films = folder.parent / FILMS / folder.name
     with files.locked(folder):
-        files.sweep(folder)
+        for place in (folder, films):
+            files.sweep(place)
         noted = [_noted(folder / take.name, take) for take in takes]
         held = {entry.get("file") for entries in noted for entry in entries}
         number = next(n for n in itertools.count() if f"{case.key}#{n}.mkv" not in held)
         file = f"{case.key}#{number}.mkv"
-        film = folder.parent / FILMS / folder.name / f"{case.key}#{number}.mp4"
+        film = films / f"{case.key}#{number}.mp4"
         written = [film]
         try:
             for take in takes:
@@ -53,13 +56,15 @@ def save(folder: Path, case: Case, takes: Sequence[Take], fps: float, seed: int)
                 video.write(clip, take.frames, fps)
             rows = [(take.name, [take.frames]) for take in takes]
             video.write(film, (np.asarray(page) for page in pictures.grid_frames(rows, FILM_HEIGHT)), fps)
+            entry = {"clip": case.clip, "start": case.start, "sample": number, "seed": seed, "file": file}
+            with ExitStack() as all_written:  # and then put in their places, so that no side has what others lack
+                for take, entries in zip(takes, noted, strict=True):
+                    part = all_written.enter_context(files.atomic(folder / take.name / "manifest.json"))
+                    _note(part, take, [*entries, entry])
         except BaseException:
             for path in written:
                 path.unlink(missing_ok=True)
             raise
-        entry = {"clip": case.clip, "start": case.start, "sample": number, "seed": seed, "file": file}
-        for take, entries in zip(takes, noted, strict=True):
-            _note(folder / take.name, take, [*entries, entry])
     return Made(folder, film)
 
 
@@ -74,7 +79,7 @@ def _noted(folder: Path, take: Take) -> list[dict[str, Any]]:
     return held.get("clips", [])
 
 
-def _note(folder: Path, take: Take, clips: Sequence[dict[str, Any]]) -> None:
+def _note(path: Path, take: Take, clips: Sequence[dict[str, Any]]) -> None:
     """Write the manifest."""
     about = {"format": OUTPUTS, "model": take.name, "control": "a person", "checkpoint": take.checkpoint}
-    files.write_json(folder / "manifest.json", {**about, "made": provenance.made(), "clips": [*clips]})
+    files.write_json(path, {**about, "made": provenance.made(), "clips": [*clips]})
