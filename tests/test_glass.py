@@ -252,7 +252,10 @@ def test_codebook_by_hand():
 def test_actions(golden, variant):
     part = golden("io_action").part(variant)
     gumbel = variant.startswith("gumbel")
-    settings = Settings(codes=5, code_width=6, state_width=8, gumbel=gumbel, plain_direction="plain" in variant)
+    plain = "plain" in variant
+    settings = Settings(
+        codes=5, code_width=6, state_width=8, gumbel=gumbel, plain_direction=plain, reference_noise=True
+    )
     module = loaded(networks.Actions(settings).eval(), part)
     names = ("states", "att", "next_states", "next_att")
     if gumbel:
@@ -272,8 +275,7 @@ def test_actions(golden, variant):
 
     direction = module.direction(part["in/first"].flatten(0, 1), part["in/second"].flatten(0, 1))
     close(direction.unflatten(0, (3, 2)), part["out/direction_eval"], WHOLE)
-    if not gumbel:  # the release draws noise in evaluation too, ours does not
-        compare(run(*(part[f"in/{name}"] for name in names)), "eval")
+    compare(run(*(part[f"in/{name}"] for name in names)), "eval")
     module.train()
     given = {name: part[f"in/{name}"].requires_grad_() for name in names}
     found = run(**given)
@@ -282,6 +284,13 @@ def test_actions(golden, variant):
     for key in part.keys("out/after_train/"):
         close(state[ours[key]], part[f"out/after_train/{key}"], WHOLE)
     check_gradients(module, part, [found.codes, found.choice if gumbel else found.loss], given)
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_codes_are_noisy_in_evaluation_only_as_released(always):
+    settings = Settings(codes=5, code_width=6, state_width=8, gumbel=True, reference_noise=always)
+    module, states = networks.Actions(settings).eval(), torch.randn(4, 9, 6, 8)
+    assert torch.equal(module(states, states).choice, module(states, states).choice) != always
 
 
 DYNAMICS: dict[str, dict[str, Any]] = {

@@ -1,6 +1,7 @@
 """What our GLASS promises besides: the rules of its loss, its options, its recipes, what it refuses."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,14 +35,20 @@ def listed(shared):
     return partial(glass_golden.listed, shared)
 
 
-TINY: dict[str, Any] = {**SMALL, "weight_background_perceptual": 0.0, "weight_rendering_perceptual": 0.0}
+TINY: dict[str, Any] = {
+    **SMALL,
+    "frames": (6, 6, 0, 1),
+    "weight_background_perceptual": 0.0,
+    "weight_rendering_perceptual": 0.0,
+}
 
 
 def tiny(**settings):
     from vbench_ctl.training import DataFacts
 
     torch.manual_seed(0)
-    return glass.build(Settings(**{**TINY, **settings}), DataFacts(height=32, width=48), "", {})
+    facts = DataFacts(height=32, width=48, tracks={"local_action": ((), "int8")})
+    return glass.build(Settings(**{**TINY, **settings}), facts, "", {})
 
 
 def clips(count: int = 2, length: int = 6, seed: int = 0) -> Tensor:
@@ -82,6 +89,93 @@ def test_local_part_waits_for_its_losses(decay):
             any(not torch.equal(*pair) for pair in zip(before, system.local.encoder.parameters(), strict=True))
         )
     assert changed == [decay, True]
+
+
+def test_frozen_layers_stay_as_they_are_once_the_local_losses_begin():
+    system = tiny(global_steps=1, weight_decay=0.1, freeze_layers=True).train()
+    (adam,) = system.optimizers().values()
+    changed = []
+    for step in range(2):
+        before = {name: value.clone() for name, value in system.state_dict().items()}
+        for update in system.updates({"frames": clips()}, step):
+            adam.zero_grad()
+            update.loss.backward()
+            adam.step()
+        after = system.state_dict()
+        different = {name.partition(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
+        changed.append(different)
+    assert changed == [{"masking", "inpainting", "foreground_motion", "background_motion"}, {"local"}]
+
+
+def sought(codebook: networks.Codebook, count: int = 6) -> Tensor:
+    """Let a codebook of three codes or more seek what lies at three places."""
+    places = torch.tensor([[5.0, 0], [0, 5], [-5, -5]])
+    z = places.repeat(count // 3, 1) + 0.01 * torch.randn(count, 2)
+    codebook.train()(z)
+    return z
+
+
+def test_codes_begin_where_what_came_gathers():
+    torch.manual_seed(0)
+    codebook = networks.Codebook(3, 2, recent=1024)
+    z = sought(codebook)
+    codebook.begin()
+    found = codebook.codes.detach()
+    centres = z.view(2, 3, 2).mean(0)
+    torch.testing.assert_close(found[torch.cdist(centres, found).argmin(1)], centres)
+    codebook = networks.Codebook(9, 2, recent=1024)  # more codes than came
+    z = sought(codebook)
+    codebook.begin()
+    assert (codebook.codes.detach()[:, None] == z).all(-1).any(1).all()
+
+
+def test_idle_codes_begin_again_at_what_came():
+    torch.manual_seed(0)
+    codebook = networks.Codebook(4, 2, recent=1024)
+    codebook.codes.data = torch.tensor([[5.0, 0], [99, 99], [0, 5], [-5, -5]])
+    z = sought(codebook)
+    codebook.revive()
+    assert (codebook.codes[1] == z).all(1).any()
+    assert codebook.codes[[0, 2, 3]].tolist() == [[5, 0], [0, 5], [-5, -5]]
+
+
+def test_codes_begin_and_begin_again_on_time_and_the_same_in_all_processes(monkeypatch):
+    system = tiny(global_steps=1, revive_every=2).train()
+    codebook, done, now = system.local.actions.codebook, [], 0
+    for name in ("begin", "revive"):
+        monkeypatch.setattr(codebook, name, lambda name=name: done.append((now, name)))
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda codes, source: codes.fill_(10 * now + source))
+    for now in range(7):
+        list(system.updates({"frames": clips()}, now))
+        assert now not in (2, 4, 6) or (codebook.codes == 10 * now).all()
+    assert done == [(2, "begin"), (4, "revive"), (6, "revive")]
+
+
+@pytest.mark.parametrize("gumbel", [False, True])
+def test_codes_are_counted_beside_the_true_actions_that_led_to_their_frames(gumbel):
+    system = tiny(global_steps=0, labels=3, gumbel=gumbel).train()
+    labels, made = torch.tensor([[2, 0, 1, 0, 0, 1], [2, 1, 0, 0, 1, 1]]), []
+    rendering = system.rendering
+    system.rendering = lambda *given: made.append(rendering(*given)) or made[-1]
+    wanted = torch.zeros(3, 5)
+    for _ in range(2):
+        list(system.updates({"frames": clips(), "local_action": labels}, 0))
+        choice = made[-1].choice.argmax(-1) if gumbel else made[-1].choice
+        wanted *= 0.999
+        for label, code in zip(labels[:, 1:].flatten(), choice.flatten(), strict=True):
+            wanted[label, code] += 1
+    torch.testing.assert_close(system.counts, wanted)
+    with pytest.raises(UsageError, match=r"a local action 3, and model\.labels = 3; raise it"):
+        list(system.updates({"frames": clips(), "local_action": labels + 2}, 0))
+
+
+def test_a_true_action_is_told_by_the_code_that_is_surest_of_it():
+    system = tiny(labels=2)
+    system.counts.copy_(
+        torch.tensor([[90.0, 0, 0, 0, 0], [10, 5, 0, 0, 0]])
+    )  # code 0 is more often, code 1 only, action 1
+    assert system.codes_of(torch.tensor([[0, 1, 1]])).tolist() == [[0, 1, 1]]
 
 
 @torch.no_grad()
@@ -136,6 +230,10 @@ def test_clips_are_made_again_whatever_else_is_asked_for():
     assert alone.shape == (4, 32, 48, 3) and alone.dtype == np.uint8
     assert np.array_equal(alone, together[1]) and not np.array_equal(alone, together[0])
     assert system.training  # as it was before
+    noisy = tiny(gumbel=True, reference_noise=True)
+    torch.nn.init.normal_(noisy.local.actions.codebook.codes)  # far from each other: noise shows
+    one_of = [[each.frames.tobytes() for each in glass.generate(noisy, [asked(2, one)] * 2)] for _ in range(2)]
+    assert len({*one_of[0], *one_of[1]}) == 1
     (forced,) = (made.frames for made in glass.generate(system, [asked(2, one, teacher_forced=True)]))
     assert np.abs(forced[0].astype(int) - alone[0]).max() <= 1  # both are made of the real frames so far
     with pytest.raises(UsageError, match="inferred-actions"):
@@ -343,7 +441,14 @@ def test_tensors_of_another_model_are_refused():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"codes": 0}, "codes is 0"),
+        ({"codes": 0}, "codes is 0, expected at least 1"),
+        ({"masking_widths": (0, 2)}, "masking_widths is 0, 2, expected at least 1"),
+        ({"noise": -1}, "noise is -1, expected at least 0"),
+        ({"labels": -1}, "labels is -1"),
+        ({"revive_every": -1}, "revive_every is -1"),
+        ({"global_steps": -1}, "global_steps is -1"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
         ({"joint_input": True, "modulated": False}, "joint_input needs"),
         ({"given": (6, 1, 0, 10)}, "fewer than"),
         ({"temperature": (0.0, 0.4, 0, 10)}, "above 0"),
@@ -359,6 +464,32 @@ def test_frames_must_fit_the_networks():
 
     with pytest.raises(UsageError, match="multiples of 16"):
         glass.build(Settings(), DataFacts(height=96, width=120), "", {})
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "settings", "message"),
+    [
+        (2, 5, {}, "the clips have 5 frames, and model.frames asks for up to 6; set data.length=6"),
+        (2, 5, {"frames": (4, 6, 90, 10), "given": (3, 3, 0, 1)}, "asks for up to 6"),
+        (1, 2, {"frames": (2, 2, 0, 1), "given": (1, 1, 0, 1)}, "1 clip of 2 frames of 48x32 is too little at once"),
+    ],
+)
+def test_clips_that_cannot_be_learnt_from_are_refused_at_the_first_step(count, length, settings, message):
+    with pytest.raises(UsageError, match=message):
+        next(tiny(**settings).train().updates({"frames": clips(count, length)}, 0))
+
+
+@pytest.mark.parametrize(("count", "length"), [(2, 2), (1, 3)])
+def test_two_transitions_at_once_are_enough(count, length):
+    system = tiny(frames=(length, length, 0, 1), given=(1, 1, 0, 1), global_steps=0).train()
+    list(system.updates({"frames": clips(count, length)}, 0))
+
+
+def test_one_place_is_too_little_for_one_clip():
+    small = System(Settings(**{**TINY, "global_steps": 0}), 16, 16).train()
+    for count in (2, 1):
+        with pytest.raises(UsageError, match="1 clip of 6 frames of 16x16") if count == 1 else nullcontext():
+            list(small.updates({"frames": clips(count)[:, :, :16, :16]}, 0))
 
 
 def test_missing_weights_name_their_command():

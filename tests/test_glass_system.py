@@ -1,6 +1,7 @@
 """GLASS as a whole against numbers of the released system: training, playing, data, paper size."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import glass_golden
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 from glass_golden import GRADIENT, SMALL, WHOLE, named, small_distance
+from PIL import Image
 from recorded import Golden, close
 from torch import Tensor, nn
 
-from vbench_ctl import frames
-from vbench_ctl.baselines.glass import losses, model, perceptual, play, released
+from vbench_ctl import frames, recipes, resize, video
+from vbench_ctl.baselines.glass import losses, model, motion, perceptual, play, released
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.baselines.glass.system import System
+from vbench_ctl.statistics.frechet import frechet
 
 
 @pytest.fixture
@@ -50,11 +53,12 @@ def small(golden):
 
 def summary(found: Tensor, part: Golden, name: str, tolerance: float = WHOLE) -> None:
     """Compare with the values, every 2nd or 4th pixel, or the means over space, whichever is held."""
-    for key in part.keys(name):
-        if key in ("", "_mean", "_s2", "_s4"):
-            step = int(key[2:]) if key[1:2] == "s" else 1
-            value = found.mean((-2, -1)) if key == "_mean" else found[..., ::step, ::step] if key else found
-            close(value, part[name + key], tolerance)
+    held = [key for key in part.keys(name) if key in ("", "_mean", "_s2", "_s4")]
+    assert held, name
+    for key in held:
+        step = int(key[2:]) if key[1:2] == "s" else 1
+        value = found.mean((-2, -1)) if key == "_mean" else found[..., ::step, ::step] if key else found
+        close(value, part[name + key], tolerance)
 
 
 def by_released_names(layers: model.Layers, made: model.Rendering) -> dict[str, Tensor]:
@@ -102,11 +106,10 @@ def test_forward_in_training(golden, small, case):
     for key in wanted.keys("after/"):
         close(after[ours[key]], wanted[f"after/{key}"], WHOLE)
     found = by_released_names(layers, made) | {"action_ids": made.choice[..., None, None, None]}
-    for name, video in found.items():
+    for name, tensor in found.items():
         if case == "gma_G4" and name == "vq_loss":
             continue  # held as zero
-        assert any(key in ("", "_mean", "_s2", "_s4") for key in wanted.keys(name)), name
-        summary(video, wanted, name)
+        summary(tensor, wanted, name)
 
 
 def test_generated_frames_in_training_mode(golden, small):
@@ -211,25 +214,25 @@ def test_variants(golden, variant, gradients):
 # Learning
 
 
-def test_schedules(listed):
-    table = listed("schedules")
-    ablated: dict[str, Any] = {"frames": (6, 12, 25_000, 30_000), "rate_steps": (100_000, 1_000_000)}
-    changes: dict[str, dict[str, Any]] = {
-        "bair.yaml": {"frames": (6, 6, 50_000, 30_000)},
-        "tennis_single_player.yaml": {"frames": (6, 11, 50_000, 30_000), "given": (5, 1, 3000, 25_000)},
-    }
-    for word in ("gumbel", "joint-input", "no-modulated-conv"):
-        changes[f"wsprites-ablations-{word}.yaml"] = {"temperature": (1.0, 0.4, 3000, 30_000)}
-    for word in ("bg-perc", "bg", "bin-mask", "fg", "mask-size", "rec"):
-        changes[f"wsprites-ablations-no-{word}.yaml"] = ablated
-    for name, held in table.items():
-        settings = Settings(**changes.get(name, {}))
+def recipe_of(config: str) -> Settings:
+    """Return what our recipe of a released configuration says."""
+    name = Path(config).stem.replace("-ablations", "")
+    named = {"bair": "bair-hd", "tennis_single_player": "tennis"}
+    return recipes.load("glass", named.get(name, name)).model
+
+
+def test_schedules_of_the_recipes(listed):
+    for name, held in listed("schedules").items():
+        settings = recipe_of(name)
         for step, count, given, temperature, phase in held["rows"]:
-            found = settings.frames_at(step), settings.given_at(step), settings.temperature_at(step)
-            assert found == (count, given, pytest.approx(temperature)), (name, step)
+            found = settings.frames_at(step), settings.given_at(step)
+            # Six ablations ask for 12 frames of the 6 that they load.
+            assert found == (min(count, held["loaded_frames"]), given), (name, step)
+            if settings.gumbel:  # of the others it changes nothing
+                assert settings.temperature_at(step) == pytest.approx(temperature), (name, step)
             assert (step < settings.global_steps) == (phase == "gma")
         for step, rate in held["lr_at_step"]:
-            assert settings.learning_rate * settings.rate_at(step) == pytest.approx(rate)
+            assert settings.learning_rate * settings.rate_at(step) == pytest.approx(rate), (name, step)
 
 
 @pytest.mark.parametrize("steps", [1, pytest.param(3, marks=pytest.mark.slow)])
@@ -250,10 +253,10 @@ def test_released_optimiser_steps(golden, small, steps):
         for key in part.keys(f"step/{step + 1}/"):
             far = (parameters[ours[key]].detach() - part[f"step/{step + 1}/{key}"]).abs()
             # Adam's first steps are as long where the gradient is nearly 0, and there its sign may differ; from then
-            # on so do some gradients (see the kinks above).
+            # on so do some gradients (see the kinks above), so that of later steps only most weights are compared.
             if step == 0:
                 assert far.flatten().double().quantile(0.99) < 1e-3 * system.settings.learning_rate
-            assert far.mean() < (1e-3, 0.4, 0.8)[step] * system.settings.learning_rate
+            assert far.median() < (1e-3, 0.05, 0.25)[step] * system.settings.learning_rate  # found: 0, 0.01, 0.13
     still = [name for name, weight in system.named_parameters() if weight.grad is None]
     assert still == [ours[str(key)] for key in part.arrays["stat/never_stepped"]]
     assert sum(weight.grad is not None for weight in system.parameters()) == part["out/parameters_with_gradient"]
@@ -299,11 +302,15 @@ def test_free_running(golden, small):
 
 @torch.no_grad()
 def test_evaluation_mode(golden, small):
-    part = golden("io_rollout")
-    layers, made, _ = all_terms(small().eval(), part["in/frames"], given=1)
+    part, system = golden("io_rollout"), small().eval()
+    layers, made, _ = all_terms(system, part["in/frames"], given=1)
     held = {"rgb_full": made.pictures[0], "masks_rendered": made.masks, "reconstruction": layers.reconstruction}
-    for name, video in (held | {"vq_loss": made.code_loss}).items():
-        summary(video, part, f"out/G1/{name}")
+    for name, tensor in (held | {"vq_loss": made.code_loss}).items():
+        summary(tensor, part, f"out/G1/{name}")
+    for given in (4, 2):
+        made = system.rendering(layers, given)
+        summary(made.masks, part, f"out/G{given}/masks_rendered")
+        close(made.choice[..., None, None, None], part[f"out/G{given}/action_ids"])
 
 
 def test_steps(golden, small):
@@ -311,15 +318,22 @@ def test_steps(golden, small):
     system = small()
     begin = play.start(system, part["in/frames"][:, 0])
     close(begin.foreground, part["in/first_foreground"][:, 0], WHOLE)
-    state, video, seen = begin, [], []
+    state, video, seen, masks, backgrounds = begin, [], [], [], []
     for t in range(6):
         action, shift, camera = (part[f"in/{name}"][t] for name in ("local_ids", "global_shifts", "bg_shifts"))
-        frame, state = play.step(system, state, action.long().expand(2), shift.expand(2, 2), camera.expand(2, 2))
+        action, shift, camera = action.long().expand(2), shift.expand(2, 2), camera.expand(2, 2)
+        with torch.no_grad():
+            code = system.local.actions.codebook.codes[action]
+            masks.append(system.eval().local.step(state.foreground, code, shift, state.memory)[0].mask)
+        frame, state = play.step(system, state, action, shift, camera)
         video.append(frame)
         seen.append(state.foreground)
+        backgrounds.append(motion.shifted(state.background, state.camera, padding="border", mode="nearest"))
     # In double precision ours is as far from what is held: each step triples the rounding of the one before.
     summary(torch.stack(seen, 1), part, "out/steps/rgb", 5e-4)
     summary(torch.stack(video, 1), part, "out/steps/composite", 5e-4)
+    summary(torch.stack(masks, 1), part, "out/steps/mask", 5e-4)
+    summary(torch.stack(backgrounds, 1), part, "out/steps/background")
     action, shift = part["in/local_ids"][0].long().expand(2), part["in/global_shifts"][0].expand(2, 2)
     _, again = play.step(system, begin, action, shift)
     summary(again.foreground[:, None], part, "out/steps/rgb_first_again")
@@ -344,6 +358,29 @@ def test_frames_in_and_out(golden):
     assert torch.equal(frames.pixels(frames.normalised(image)), image)
     made = frames.pixels(part["builder/in/frames"], truncate=True)
     close(made, part["builder/out/uint8_images"])
+
+
+@pytest.mark.parametrize(("name", "box"), [("crop_resize", (4, 2, 52, 38)), ("enlarge", (10, 5, 30, 20))])
+def test_crops_are_resized_as_released(golden, name, box):
+    part = golden("io_data").part("transform")
+    left, top, right, bottom = box
+    image = part["in/image"].numpy()[None, top:bottom, left:right]
+    wanted, of_one = part[f"out/{name}"], part[f"out/{name}_eval"]  # in [-1, 1], and in [0, 1] for scores
+    found = frames.normalised(torch.from_numpy(resize.pictures(image, tuple(wanted.shape[1:]), "pil_antialias")))[0]
+    assert (found - wanted).abs().max() <= 1.001 * 2 / 255  # the release rounds after each axis, ours once
+    close(wanted / 2 + 0.5, of_one)
+
+
+def test_transparent_frames_lie_over_white_as_released(golden, tmp_path):
+    part = golden("io_data").part("alpha")
+    Image.fromarray(part["in/rgba"].numpy()).save(tmp_path / "0.png")
+    close(torch.from_numpy(video.read(tmp_path).frames[0]), part["out/rgb"])
+
+
+def test_released_frechet_distance(golden):
+    part = golden("io_metrics")
+    found = frechet(part["in/feat1"].numpy(), part["in/feat2"].numpy())
+    assert found == pytest.approx(part["f64/out/frechet"].item(), rel=1e-6)
 
 
 class Lengths:

@@ -499,8 +499,9 @@ def image_of(kind, colour):
         "1": Image.new("1", (4, 2), 1),
         "I;16": Image.fromarray(np.full((2, 4), red * 257, np.uint16)),
     }
-    grey = 255 if kind == "1" else red
-    return images[kind], (colour if kind in ("RGBA", "P") else (grey, grey, grey))
+    half = tuple(round(255 + (value - 255) * 128 / 255) for value in colour)  # over white
+    grey = {"1": 255, "LA": round(255 + (red - 255) * 7 / 255)}.get(kind, red)
+    return images[kind], {"RGBA": half, "P": colour}.get(kind, (grey, grey, grey))
 
 
 @pytest.mark.parametrize("kind", ["RGBA", "L", "LA", "P", "1", "I;16"])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from vbench_ctl import registry
 from vbench_ctl.errors import UsageError, VbenchError
-from vbench_ctl.generators.wsprites import walk
+from vbench_ctl.generators.wsprites import lpc, walk
 
 wsprites = registry.load("datasets", "wsprites")
 VIDEO_0_0 = {  # glass.md 6.7: character 0, video 0 of the released data set
@@ -82,6 +82,34 @@ def test_original_pixels_with_the_original_art(shared, tmp_path):
     assert [hashlib.sha256(frame.tobytes()).hexdigest() for frame in clip.frames] == want["frame_sha256"]
     assert [hashlib.sha256(mask.tobytes()).hexdigest() for mask in clip.tracks["masks"]] == want["mask_sha256"]
     assert "CC BY-SA 3.0" in wsprites.facts(options)["attribution"]
+
+
+def test_original_pixels_with_art_by_formula(shared, tmp_path):
+    """The same with sheets that need no art: every alpha, zeros in single channels (`config` of the file says how)."""
+    golden = np.load(shared / "golden/glass/wsprites_frames_synthetic.npz")
+    y, x = np.ogrid[:1344, :832]
+    u, v = x // 4, y // 4
+    for k, layer in enumerate(lpc.LAYERS):
+        red = (7 * u + 13 * v + 50 * k) % 256 * ((u + v) % 5 != 0)
+        green, blue = (11 * u + 3 * v + 90 * k) % 256, (5 * u + 17 * v + 20 * k) % 256
+        alpha = np.array([0, 255, 128])[(x // 8 + 2 * (y // 8) + k) % 3]
+        there = (x // 16 + y // 16 + k) % 2 == 0
+        (tmp_path / layer).mkdir()
+        variant = lpc.SHOES if layer == "shoes" else 5  # of character 0
+        sheet = Image.fromarray((np.stack([red, green, blue, alpha], -1) * there[..., None]).astype(np.uint8))
+        sheet.save(tmp_path / layer / f"{variant}.png", compress_level=1)
+    y, x, c = np.ogrid[:256, :256, :3]
+    photo = ((3 * x + 5 * y + 70 * c + x * y // 16) % 256).astype(np.uint8)
+    Image.fromarray(photo).save(tmp_path / lpc.PHOTO, "png")
+    clip = wsprites.clip("train", 0, wsprites.Options(labels="original", art="lpc", art_dir=str(tmp_path)))
+    config = json.loads(str(golden["config"]))
+    assert np.array_equal(clip.frames[golden["index"]], golden["frames"])
+    assert np.array_equal(clip.tracks["masks"][golden["index"]], golden["masks"])
+    assert [hashlib.sha256(frame.tobytes()).hexdigest() for frame in clip.frames] == config["frame_sha256"]
+    assert [hashlib.sha256(mask.tobytes()).hexdigest() for mask in clip.tracks["masks"]] == config["mask_sha256"]
+    for place in ((20, 3), (24, 24), (7, 13), (0, 0)):
+        wanted = golden["background_{}_{}".format(*place)]
+        assert np.array_equal(lpc.backdrop(tmp_path, place, 128, 96), wanted)
 
 
 # Our own

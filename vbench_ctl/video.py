@@ -7,7 +7,7 @@ follow the file's own tags; a file without tags is BT.601 with limited range, as
 import re
 import struct
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -191,11 +191,18 @@ def array_id(index: int) -> str:
     return f"{index:05d}"
 
 
-def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 10, crf: int | None = None) -> None:
+def write(
+    path: Path | str,
+    frames: Iterable[np.ndarray],
+    fps: float = 10,
+    crf: int | None = None,
+    bit_rate: int | None = None,
+) -> None:
     """Write uint8 RGB frames (H, W, 3) as one clip in the format that the suffix names; none is a folder of PNG.
 
     Lossless: .mkv and .avi (FFV1), .npy, .npz, .h5 and the folder. Lossy: .mp4 (H.264; 4:2:0, and 4:4:4 for odd sizes,
-    which some players refuse), .webm (VP9), .gif (256 colours a frame). `crf` sets the quality of .mp4 and .webm.
+    which some players refuse), .webm (VP9), .gif (256 colours a frame). `crf` sets the quality of .mp4 and .webm; `bit_rate`, in
+    bits per second, is for .mp4 in its place.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -205,12 +212,15 @@ def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 10, crf: 
         )
     if crf is not None and suffix not in CRF:
         raise UsageError(f"{path}: crf is the quality of {' and '.join(CRF)} and means nothing here; leave it out")
+    if bit_rate is not None and (suffix != ".mp4" or crf is not None):
+        raise UsageError(f"{path}: bit_rate is the quality of .mp4 in place of crf; leave one out")
     rate = _rate(fps)
     if suffix == ".gif" and rate > 50:  # delays are whole 1/100 s, and players slow down a delay of 1
         raise UsageError(f"{path}: a GIF shows at most 50 frames a second, not {fps}; write .mp4 or .webm")
     with _placed(path) as temporary:
         if suffix in CODECS:
-            _write_video(temporary, _checked(path, frames), rate, CRF.get(suffix) if crf is None else crf)
+            quality = {"crf": CRF.get(suffix) if crf is None else crf} if bit_rate is None else {"b": bit_rate}
+            _write_video(temporary, _checked(path, frames), rate, quality)
         elif suffix:
             _write_array(temporary, np.stack(list(_checked(path, frames))))
         else:
@@ -389,13 +399,12 @@ def _displayed(pixels: np.ndarray, *matrix: int) -> np.ndarray:
     return np.ascontiguousarray(pixels[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
 
 
-def _write_video(path: Path, frames: Iterator[np.ndarray], rate: Fraction, crf: int | None) -> None:
+def _write_video(path: Path, frames: Iterator[np.ndarray], rate: Fraction, quality: Mapping[str, int | None]) -> None:
     first = next(frames)
     codec, options = CODECS[path.suffix]
     with av.open(f"file:{path}", "w", options=CONTAINER.get(path.suffix, {})) as container:
-        stream: Any = container.add_stream(
-            codec, rate=rate, options=options if crf is None else {**options, "crf": f"{crf}"}
-        )
+        chosen = {name: f"{value}" for name, value in quality.items() if value is not None}
+        stream: Any = container.add_stream(codec, rate=rate, options=options | chosen)
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = _pixel_format(codec, *first.shape[:2])
         if stream.pix_fmt.startswith("yuv"):
@@ -463,12 +472,14 @@ def _image(path: Path) -> np.ndarray:
 
 
 def image(source: Path | BinaryIO, name: Path | str) -> np.ndarray:
-    """Read one image as RGB (H, W, 3): upright by its EXIF tag, without alpha, the upper 8 of 16 bits."""
+    """Read one image as RGB (H, W, 3): upright by its EXIF tag, over white, the upper 8 of 16 bits."""
     try:
         with Image.open(source, formats=["PNG", "JPEG"]) as stored:
             upright = ImageOps.exif_transpose(stored)
             if upright.mode.startswith("I"):
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            if upright.has_transparency_data:
+                upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright.convert("RGBA"))
             return np.array(upright.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         why = "it begins as neither does" if isinstance(error, UnidentifiedImageError) else error

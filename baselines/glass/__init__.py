@@ -3,7 +3,8 @@
 Equal in numbers to Araachie/glass, whose checkpoints it reads. Where ours deviates, the released behaviour is a setting.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ CONTROL = "inferred-actions"
 CONTROLS = ("inferred-actions", "actions", "swap")
 STAGES = ("",)
 WAYS = {
-    "control": "play the actions of --control (columns action, dx, dy in pixels) from the first frames of --real",
+    "control": "play the actions of --control (columns action, dx, dy and, if you like, camera_dx, camera_dy, in pixels of the clips) from the first frames of --real",
     "transfer": "let the first frames of --real do what happens in --control-from",
     "grid": "repeat every learnt action and every direction from the first frames of --real",
     "segment": "masks, foreground and background of the clips of --real",
@@ -77,7 +78,23 @@ def generate(system: "System", asked: Sequence["Asked"]) -> list["Made"]:
         groups = [asked[at : at + options.train_mode] for at in range(0, len(asked), options.train_mode)]
         return [made for group in groups for made in _as_in_training(system, group, options)]
     # One at a time: what a clip becomes does not depend on which others are asked for.
-    return [_generated(system, each, options) for each in asked]
+    found = []
+    for each in asked:
+        with _seeded(each.seed):
+            found.append(_generated(system, each, options))
+    return found
+
+
+@contextlib.contextmanager
+def _seeded(seed: Sequence[int]) -> Iterator[None]:
+    """Draw the noise of Gumbel codes by a seed."""
+    import torch
+
+    from vbench_ctl.generation import drawing
+
+    with torch.random.fork_rng():
+        torch.manual_seed(drawing(seed).initial_seed())
+        yield
 
 
 def _check(asked: "Asked") -> None:
@@ -106,15 +123,11 @@ def _generated(system: "System", asked: "Asked", options: Options) -> "Made":
 
 def _as_in_training(system: "System", asked: Sequence["Asked"], options: Options) -> list["Made"]:
     """Make clips together, by the seed of the first one."""
-    import torch
-
     from vbench_ctl.baselines.glass.play import remake_as_in_training
-    from vbench_ctl.generation import drawing
 
     real = _real(system, asked)
     given = real.shape[1] - 1 if options.teacher_forced else len(asked[0].context)
-    with torch.random.fork_rng():
-        torch.manual_seed(drawing(asked[0].seed).initial_seed())
+    with _seeded(asked[0].seed):
         made, seen = remake_as_in_training(system, real, given)
     return [
         _whole(system, each, made[[at]], _inferred(seen, each.size, at), options.teacher_forced)
@@ -206,7 +219,8 @@ def show(system: "System", way: str, given: "Given") -> list[tuple[str, np.ndarr
     """Return named clips, uint8 (T, H, W, 3), of one of the WAYS."""
     from vbench_ctl.baselines.glass import ways
 
-    return ways.WAYS[way](system, given)
+    with _seeded((given.seed,)):
+        return ways.WAYS[way](system, given)
 
 
 def drive(system: "System", start: "Start") -> "Player":

@@ -151,25 +151,34 @@ class Codebook(nn.Module):
         loss = F.mse_loss(z, nearest.detach()) + 0.25 * F.mse_loss(nearest, z.detach())
         return Quantised(z + (nearest - z).detach(), choice, loss)
 
+    @property
+    def sought(self) -> Tensor:
+        """What was sought lately; rows of zeros wait to be filled."""
+        return self.recent[self.recent.any(1)]
+
     @torch.no_grad()
     def begin(self, rounds: int = 20) -> None:
         """Put the codes at the centres of k clusters of what was sought lately, far from each other at first."""
-        centres = self.recent[torch.randint(len(self.recent), (1,), device=self.recent.device)]
+        sought = self.sought
+        centres = sought[torch.randint(len(sought), (1,), device=sought.device)]
         while len(centres) < len(self.codes):
-            nearest = torch.cdist(self.recent, centres).amin(1)
-            centres = torch.cat([centres, self.recent[nearest.square().multinomial(1)]])
+            nearest = torch.cdist(sought, centres).amin(1)
+            # The least chance decides only where all that was sought is a centre already.
+            centres = torch.cat([centres, sought[nearest.square().clamp(min=1e-12).multinomial(1)]])
         for _ in range(rounds):
-            members = F.one_hot(torch.cdist(self.recent, centres).argmin(1), len(centres)).to(centres)
-            centres = (members.T @ self.recent) / members.sum(0)[:, None].clamp(min=1)
+            members = F.one_hot(torch.cdist(sought, centres).argmin(1), len(centres)).to(centres)
+            counts = members.sum(0)[:, None]
+            centres = torch.where(counts > 0, (members.T @ sought) / counts.clamp(min=1), centres)
         self.codes.copy_(centres)
 
     @torch.no_grad()
     def revive(self, least: float = 0.1) -> None:
         """Move codes chosen `least` times as often as all are on average, or less, to something sought lately."""
-        counts = self.distances(self.recent).argmin(-1).bincount(minlength=len(self.codes))
-        idle = (counts <= least * len(self.recent) / len(self.codes)).nonzero()[:, 0]
-        picks = torch.randint(len(self.recent), (len(idle),), device=self.recent.device)
-        self.codes[idle] = self.recent[picks]
+        sought = self.sought
+        counts = self.distances(sought).argmin(-1).bincount(minlength=len(self.codes))
+        idle = (counts <= least * len(sought) / len(self.codes)).nonzero()[:, 0]
+        picks = torch.randint(len(sought), (len(idle),), device=sought.device)
+        self.codes[idle] = sought[picks]
 
 
 class Actions(nn.Module):
@@ -179,6 +188,7 @@ class Actions(nn.Module):
         super().__init__()
         width = settings.state_width
         self.gumbel, self.plain = settings.gumbel, settings.plain_direction
+        self.always_noisy = settings.reference_noise
         self.pool = nn.Sequential(
             Residual(width, 2 * width, pool=2), Residual(2 * width, width), nn.AdaptiveAvgPool2d(1), nn.Flatten()
         )
@@ -203,7 +213,7 @@ class Actions(nn.Module):
         if not self.gumbel:
             return self.codebook(z)
         logits = z.log_softmax(-1)
-        if self.training:  # the release draws in evaluation too
+        if self.training or self.always_noisy:
             logits = logits - self.exponential(logits).log()
         weights = (logits / temperature).softmax(-1)
         return Quantised(weights @ self.codebook.codes, weights, weights.new_zeros(()))

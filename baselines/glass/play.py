@@ -65,6 +65,8 @@ def _evaluating(run: Callable[Concatenate[Glass, P], R]) -> Callable[Concatenate
 @_evaluating
 def see(glass: Glass, frames: Tensor, temperature: float = 0.4) -> Seen:
     """Tell masks, layers, shifts and local actions of frames (B, T, 3, H, W) in [-1, 1], T at least 2."""
+    if frames.shape[1] < 2:
+        raise UsageError("glass: motion is seen from frame to frame, and one frame has none; give at least 2")
     layers = glass.layers(frames)
     pairs = [layers.moved_foregrounds, layers.foregrounds[:, 1:]]
     before, after = (glass.local.encoder(each.flatten(0, 1)).unflatten(0, each.shape[:2]) for each in pairs)

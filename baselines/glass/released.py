@@ -31,6 +31,25 @@ LOSSES = {
     "local_action_vq_loss": "codes",
     "mask_reconstruction_loss": "rendered_mask",
 }
+# The words of tensors' names there, each after those that its module lists before it.
+_WORDS = (
+    *("local_action_separator", "representation_network", "state_compressor", "action_network", "dynamics_network"),
+    *("rendering_network", "masking_network", "foreground_transform_predictor", "background_shift_predictor"),
+    *("inpainting_network", "motion_predictor", "inpainting_network_down", "inpainting_network_up", "backbone"),
+    *(
+        "initial_hidden_state",
+        "initial_hidden_cell_state",
+        "cell",
+        "input_gate",
+        "forget_gate",
+        "output_gate",
+        "cell_gate",
+    ),
+    *("weight", "bias", "running_mean", "running_var", "num_batches_tracked", "affine"),
+    *("conv", "norm", "conv1", "bn1", "conv2", "bn2", "downsample", "residuals", "upsample_blocks", "final_blocks"),
+    *("recurrent_layers_blocks", "non_recurrent_blocks", "la_projection", "ga_projection"),
+    *("mapping", "projections", "affines", "bns_acts", "final_mlp", "action_codes_quantizer", "embedding"),
+)
 _RAMPS = {
     "frames": ("num_observations", "increase_start"),
     "given": ("gt_observations", "decrease_start"),
@@ -39,14 +58,24 @@ _RAMPS = {
 
 
 def read(file: Path) -> dict[str, np.ndarray]:
-    """Return the model's tensors of a released checkpoint, in its order."""
-    tensors = weights.read(file)
-    if _LOCAL + "state_compressor.0.weight" not in tensors:
-        some = ", ".join(list(tensors)[:3])
+    """Return the model's tensors of a released checkpoint in the model's order, whatever theirs is in the file."""
+    tensors = {
+        name.removeprefix("module."): value for name, value in weights.read(file).items()
+    }  # of several processes
+    if _LOCAL + "state_compressor.0.weight" not in tensors or any(map(_strange, tensors)):
+        some = ", ".join([*filter(_strange, tensors), *tensors][:3])
         raise VbenchError(
             f"{file}: the tensors are named {some} and so on, which is no checkpoint of GLASS; expected a step_*.pth of Araachie/glass"
         )
-    return tensors
+    return {name: tensors[name] for name in sorted(tensors, key=_rank)}
+
+
+def _strange(name: str) -> bool:
+    return any(word not in _WORDS and not word.isdecimal() for word in name.split("."))
+
+
+def _rank(name: str) -> list[int]:
+    return [int(word) if word.isdecimal() else _WORDS.index(word) for word in name.split(".")]
 
 
 def settings(tensors: Mapping[str, Any], config: Path | None = None) -> Settings:

@@ -11,6 +11,11 @@ from vbench_ctl.errors import UsageError
 WholeRamp = tuple[int, int, int, int]
 Ramp = tuple[float, float, int, int]
 
+LEAST = {
+    **dict.fromkeys(("codes", "code_width", "state_width", "compressed", "hidden", "masking_widths"), 1),
+    **dict.fromkeys(("noise", "labels", "revive_every", "global_steps", "learning_rate", "weight_decay"), 0),
+}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -34,6 +39,7 @@ class Settings:
     random_strokes: bool = False  # inpaint random strokes too; the release never switches it on
     render_change: bool = False  # render how the shifted last foreground changes, not, as released, all of it anew
     masked_feedback: bool = False  # feed back the rendered picture times its mask; the release feeds it unmasked
+    reference_noise: bool = False  # Gumbel codes are drawn with noise in evaluation too, as released
     reference_decay: bool = False  # weight decay also on local networks while their losses are off, as released
 
     revive_every: int = 0  # steps after which idle codes begin again, at first all of them; 0: never, as released
@@ -71,9 +77,12 @@ class Settings:
     weight_rendered_mask: float = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("codes", "code_width", "state_width", "compressed", "hidden"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"glass: {name} is {getattr(self, name)}, expected at least 1; change [model] {name}")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            found = value if isinstance(value, tuple) else (value,)
+            if min(found) < least:
+                words = ", ".join(map(str, found))
+                raise UsageError(f"glass: {name} is {words}, expected at least {least}; change [model] {name}")
         if self.joint_input and not self.modulated:
             raise UsageError("glass: joint_input needs modulated convolutions; set modulated = true")
         if not 1 <= min(self.given[:2]) <= max(self.given[:2]) < min(self.frames[:2]):

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from vbench_ctl.baselines.glass import losses, perceptual
 from vbench_ctl.baselines.glass.model import Glass, generated, moved_on
+from vbench_ctl.baselines.glass.networks import SHRINK
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.errors import UsageError
 from vbench_ctl.frames import normalised, pixels
@@ -17,7 +19,6 @@ from vbench_ctl.training import Batch, Update
 
 # Non-finite gradients: Araachie/glass:training/trainer.py.
 LARGEST = 1e5
-
 
 KEPT = 0.999  # of the counts of codes per true action, from one step to the next
 
@@ -45,11 +46,12 @@ class System(Glass):
     def updates(self, batch: Batch, step: int) -> Iterator[Update]:
         """Yield the one update of a step; weights that have no loss yet get no gradient and stay as they are."""
         settings = self.settings
+        self._check(batch["frames"])
         local = step >= settings.global_steps
         frames = normalised(batch["frames"][:, : settings.frames_at(step)])
         terms = self.terms(
             frames,
-            given=min(settings.given_at(step), frames.shape[1] - 1),
+            given=settings.given_at(step),
             temperature=settings.temperature_at(step),
             local=local or settings.reference_decay,
             labels=batch.get("local_action") if settings.labels else None,
@@ -58,6 +60,24 @@ class System(Glass):
         if settings.revive_every and local and (since := step + 1 - settings.global_steps) % settings.revive_every == 0:
             codebook = self.local.actions.codebook
             codebook.begin() if since == settings.revive_every else codebook.revive()
+            if dist.is_initialized():  # each process has its own clips and draws; the first one's codes hold
+                dist.broadcast(codebook.codes.data, 0)
+
+    def _check(self, clips: Tensor) -> None:
+        """Refuse clips (B, T, H, W, 3) that are too short for the schedule, or too few for a batch norm."""
+        settings, (count, length, height, width) = self.settings, clips.shape[:4]
+        fewest, most = min(settings.frames[:2]), max(settings.frames[:2])
+        if length < most:
+            raise UsageError(
+                f"glass: the clips have {length} frames, and model.frames asks for up to {most}; "
+                f"set data.length={most} or change [model] frames"
+            )
+        places = height * width // (2 * SHRINK) ** 2  # of the smallest map
+        if count * min(fewest - 1, places) < 2:
+            raise UsageError(
+                f"glass: 1 clip of {fewest} frames of {width}x{height} is too little at once for a batch norm; raise "
+                "training.batch, or lower training.accumulate or the number of processes"
+            )
 
     def terms(
         self,
