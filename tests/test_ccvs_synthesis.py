@@ -1,5 +1,6 @@
 """Synthesis with CCVS against rollouts of the released generator (the shared golden/ccvs), and what users meet."""
 
+import copy
 import functools
 import tomllib
 from collections.abc import Callable, Iterator
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from click.testing import CliRunner
 from test_ccvs_networks import WHOLE, Golden, close, golden, listed  # noqa: F401
 from torch import Tensor
 
-from vbench_ctl import recipes, runs, store, training
+from vbench_ctl import generation, protocols, recipes, runs, scoring, store, training
+from vbench_ctl import networks as networks_of
 from vbench_ctl.baselines import ccvs
 from vbench_ctl.baselines.ccvs import networks, synthesis
 from vbench_ctl.baselines.ccvs.autoencoder import Autoencoder
@@ -22,9 +25,12 @@ from vbench_ctl.baselines.ccvs.sampling import Choice, Choices
 from vbench_ctl.baselines.ccvs.settings import Settings
 from vbench_ctl.baselines.ccvs.synthesis import Painter, Rendering, Script, System
 from vbench_ctl.baselines.ccvs.transformer import Tokens
+from vbench_ctl.cli import main
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
-from vbench_ctl.generation import Asked
+from vbench_ctl.generation import Asked, Made
+from vbench_ctl.metrics import state
+from vbench_ctl.sources import StoreSource, open_source
 from vbench_ctl.training import DataFacts
 
 CASES = {
@@ -198,10 +204,14 @@ def asked(name: str = "clip", seed: int = 0, given: int = 2, ending: int = 0, **
     return Asked(name, first, last, predict, controls, None, size=(16, 16), seed=(seed, 1), options=way)
 
 
+def continued(system: System, some: list[Asked]) -> list[np.ndarray]:
+    return [each.frames for each in ccvs.generate(system, some)]
+
+
 @pytest.mark.parametrize("control", ["none", "state", "sound"])
 def test_train_and_continue(trained, control):
     system = trained(control)
-    assert ccvs.generate(system, [asked()])[0].shape == (4, 16, 16, 3)
+    assert continued(system, [asked()])[0].shape == (4, 16, 16, 3)
 
 
 @pytest.mark.parametrize("control", ["ending", "unconditional", "actions", "class", "grid"])
@@ -212,11 +222,11 @@ def test_clips_depend_on_their_own_seeds(trained_once, control):
     how = {"given": 0 if control == "unconditional" else 3, "ending": int(control == "ending")}
     how["given"] -= how["given"] and how["ending"]
     one, two = asked("one", 1, **how), asked("another", 2, **how)
-    made = ccvs.generate(system, [one, two])
+    made = continued(system, [one, two])
     assert [each.shape for each in made] == [(one.predict, 16, 16, 3)] * 2 and made[0].dtype == np.uint8
-    assert np.array_equal(ccvs.generate(system, [two])[0], made[1])  # neither order nor company matter
+    assert np.array_equal(continued(system, [two])[0], made[1])  # neither order nor company matter
     other = replace(two, seed=(3, 1))
-    assert not np.array_equal(ccvs.generate(system, [other])[0], made[1])
+    assert not np.array_equal(continued(system, [other])[0], made[1])
 
 
 def test_places_as_rows_and_columns_and_larger_first_weights(trained_once):
@@ -236,11 +246,11 @@ def windows(system: System) -> dict[str, Tensor]:
 
 def test_ways_to_continue(trained_once):
     system = trained_once("state")
-    plain = ccvs.generate(system, [asked()])[0]
-    kept = ccvs.generate(system, [asked(keep_state="yes")])[0]
+    plain = continued(system, [asked()])[0]
+    kept = continued(system, [asked(keep_state="yes")])[0]
     assert np.array_equal(plain, kept)
-    together = ccvs.generate(system, [asked("one", batch=2), asked("two", batch=2)])
-    assert np.array_equal(together[0], ccvs.generate(system, [asked("one")])[0])
+    together = continued(system, [asked("one", batch=2), asked("two", batch=2)])
+    assert np.array_equal(together[0], continued(system, [asked("one")])[0])
     for options in (
         {"keep_state": "no"},
         {"square_path": True},
@@ -250,10 +260,10 @@ def test_ways_to_continue(trained_once):
         {"memory": 3, "keep_first": 1, "temperature": 0.5, "end_context": "ending"},
         {"beams": 3, "greedy": True, "keep_state": "no"},
     ):
-        (made,) = ccvs.generate(system, [asked(**options)])
+        (made,) = continued(system, [asked(**options)])
         assert made.shape == plain.shape, options
-    given = ccvs.generate(system, [asked(greedy=True)])[0]
-    assert np.array_equal(given, ccvs.generate(system, [asked(greedy=True, seed=3)])[0])
+    given = continued(system, [asked(greedy=True)])[0]
+    assert np.array_equal(given, continued(system, [asked(greedy=True, seed=3)])[0])
 
 
 @pytest.mark.parametrize(
@@ -276,19 +286,106 @@ def test_ways_to_continue(trained_once):
         ("state", {}, {"vid_len": 8}, "there for 6 frames, and 8 are needed"),
         ("sound", {"short": 4}, {}, "stft are there for 4 frames, and 6 are needed"),
         ("sound", {"without": "stft"}, {}, "gives no stft"),
+        ("none", {"without": "state", "real": True}, {}, "cannot estimate any"),
     ],
 )
 def test_what_cannot_be_continued(trained_once, control, how, options, message):
     system = trained_once(control)
-    without, short = how.pop("without", None), how.pop("short", None)
+    how = dict(how)
+    without, short, real = how.pop("without", None), how.pop("short", None), how.pop("real", False)
     one = asked(**how, **options)
+    if real:
+        one = replace(one, real=one.context)
     controls = {name: values[:short] for name, values in one.controls.items() if name != without}
     one = replace(one, controls=controls)
     if message is None:
-        assert ccvs.generate(system, [one])
+        assert continued(system, [one])
         return
     with pytest.raises(VbenchError, match=message):
-        ccvs.generate(system, [one])
+        continued(system, [one])
+
+
+# States that no track tells
+
+
+def told(made: Made) -> np.ndarray:
+    return made.tracks["told_state"]
+
+
+def test_states_are_estimated_from_the_real_window(trained_once):
+    system = copy.deepcopy(trained_once("state"))
+    with torch.no_grad():  # an estimator that tells frames apart
+        system.control.estimator.fc.weight *= 3000
+        system.control.quantiser.embedding.weight.copy_(torch.linspace(0, 1, 7)[:, None])
+    one = asked()
+    real = np.random.default_rng(7).integers(256, size=(6, 16, 16, 3), dtype=np.uint8)
+    blind = replace(one, controls={}, real=real)
+    (made,) = ccvs.generate(system, [blind])
+    codes, _ = system.autoencoder.codes(system.autoencoder.seen(torch.from_numpy(real[None])))
+    wanted = system.control.values(system.control_tokens({}, codes))[0].numpy()
+    assert np.array_equal(told(made), wanted) and len(np.unique(wanted)) > 1
+    entries = system.control.quantiser.embedding.weight.detach().numpy()
+    assert made.tracks["state"].shape == (4, 2) and np.isin(made.tracks["state"], entries).all()
+    (given,) = ccvs.generate(system, [replace(one, controls={"state": wanted})])
+    assert (
+        np.array_equal(given.frames, made.frames) and "told_state" not in given.tracks
+    )  # the store's own lies beside it
+    (free,) = ccvs.generate(system, [replace(blind, options=replace(blind.options, keep_state="no"))])
+    assert np.array_equal(told(free)[:2], wanted[:2]) and np.isnan(told(free)[2:]).all()
+    (square,) = ccvs.generate(system, [replace(one, options=replace(one.options, square_path=True))])
+    assert told(square).shape == (6, 2) and not np.array_equal(told(square), one.controls["state"])
+
+
+ASKED = """
+["balls-state@1"]
+title = "states"
+dataset = "balls"
+variant = "16"
+split = "train"
+select = { window = "first" }
+control = "state"
+context = 1
+predict = 3
+metrics = ["state", "psnr"]
+source = "here"
+status = "verified"
+"""
+
+
+@pytest.mark.parametrize("tracks", [True, False])
+def test_a_state_protocol_from_a_store_to_a_score(trained, balls, tmp_path, tracks):
+    trained("state")
+    (protocol,) = protocols.parse(ASKED).values()
+    folder = balls
+    if not tracks:
+        folder = tmp_path / "bare"
+        store.build(folder, tiny.recipe(make=bare, train=[range(5)]))
+    real, out = StoreSource(store.Store(folder, "train")), tmp_path / "out"
+    manifest = generation.generate(generation.model(tmp_path / "run", "cpu"), protocol, real, out)
+    assert manifest.get("estimated", []) == ([] if tracks else ["state"])
+    fake = open_source(out)
+    states, _ = scoring.score(fake, real, protocol, place=networks_of.Place())
+    beside = [fake.tracks_of(clip, ["state", "told_state"]) for clip in fake.ids]
+    by_hand = [np.linalg.norm(each["told_state"][1:] - each["state"], axis=1) for each in beside]
+    assert len(beside) == 5 and all(each["told_state"].shape == (4, 2) for each in beside)
+    assert states.value == pytest.approx(np.mean(by_hand)) and "known in 15 of 15 frames" in states.note
+    if tracks:
+        assert np.array_equal(beside[0]["told_state"], real.tracks_of(real.ids[0], ["state"], 0, 4)["state"])
+
+
+def bare(numbers) -> Iterator[Clip]:
+    return (replace(clip, tracks={}) for clip in clips(numbers))
+
+
+def test_state_error_by_hand():
+    right = {"state": np.array([[0.5, 0.5], [0, 0]]), "told_state": np.array([[9, 9], [0.5, 0.5], [0, 0.0]])}
+    off = {"state": np.array([[3.0, 4], [0, 0]]), "told_state": np.array([[0, 0], [0, 0], [np.nan, 0]])}
+    parts = [state.collect({}, each) for each in (right, off)]
+    assert state.pooled(parts[:1]) == 0 and state.pooled(parts[1:]) == 5 and state.pooled(parts) == pytest.approx(5 / 3)
+    # of the next clip: (0.5, 0.5) to (0, 0), then (3, 4) to (0.5, 0.5) and (0, 0) to itself
+    apart = (0.5**0.5 + (2.5**2 + 3.5**2) ** 0.5) / 3
+    assert state.note(parts) == f"known in 3 of 4 frames; what the next clip was told is {apart:.3g} away"
+    assert np.isnan(state.pooled([])) and "0 of 0" in state.note([])
 
 
 @pytest.fixture(scope="module")
@@ -342,7 +439,7 @@ def test_frames_and_windows_that_do_not_fit(trained_once, balls, tmp_path):
         Autoencoder(Settings(widths=(4, 4, 8)), 18, 16)
     one = asked()
     with pytest.raises(VbenchError, match="16x16; resize"):
-        ccvs.generate(trained_once("none"), [replace(one, context=one.context[:, :8])])
+        continued(trained_once("none"), [replace(one, context=one.context[:, :8])])
     (tmp_path / "tiny.toml").write_text(TINY.replace("balls", str(balls)))
     for change, message in (
         ("data.transformer.length=3", "windows of 3 frames, expected the 4"),
@@ -364,7 +461,7 @@ def test_stages_of_different_models_are_refused(trained_once):
 # Released checkpoints
 
 
-def released(folder: Path, system: System, skip: str = "", **changes: Tensor) -> Path:
+def released(folder: Path, system: System, skip: str = "", **changes: Tensor | None) -> Path:
     """Write a system as the release does: a file per network."""
     networks = {
         "qvid_e_ema_latest_net_7": system.autoencoder.encoder,
@@ -393,12 +490,21 @@ def released(folder: Path, system: System, skip: str = "", **changes: Tensor) ->
         state |= {
             key.partition("/")[2]: value for key, value in changes.items() if name.startswith(key.partition("/")[0])
         }
+        state = {key: value for key, value in state.items() if value is not None}
         path = folder / name.partition("_")[0] / f"{name}.pth"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not (skip and name.startswith(skip)):
             torch.save(state, path)
     (folder / "qvid" / "qvid_e_latest_net_7.pth").write_bytes(b"the weights that are not averaged are not read")
+    opt(folder)
     return folder
+
+
+def opt(folder: Path, **changes: str | None) -> None:
+    """Write the options of the run that made them."""
+    told = {"dataset": "bairhd", "q_use_ema": "True", "x_n_head": "2", "x_p2p": "False", **changes}
+    lines = [f"{name:>25}: {value:<30}\t[default: None]\n" for name, value in told.items() if value is not None]
+    (folder / "opt.txt").write_text("".join(lines))
 
 
 @pytest.mark.parametrize("control", ["none", "unconditional", "ending", "state", "sound"])
@@ -406,8 +512,7 @@ def test_import_of_released_checkpoints(trained_once, tmp_path, control):
     system = trained_once(control)
     folder = released(tmp_path / "released", system)
     # A slice of the golden sound is 16x8; that of the release has 16 tokens, which its importer knows.
-    options = f"  x_n_head: 2    [default: 16]\n   x_p2p: {control == 'ending'}\n"
-    (folder / "opt.txt").write_text(options)
+    opt(folder, x_p2p=str(control == "ending"))
     if control == "sound":
         with pytest.raises(VbenchError, match="tokens of sound"):
             ccvs.import_checkpoint(folder)
@@ -417,7 +522,7 @@ def test_import_of_released_checkpoints(trained_once, tmp_path, control):
     run = runs.imported(tmp_path / "run", "ccvs", ccvs, settings, stages, facts, folder).folder
     loaded = training.load(run).system
     how = {"given": 0 if control == "unconditional" else 2, "ending": int(control == "ending")}
-    assert np.array_equal(ccvs.generate(loaded, [asked(**how)])[0], ccvs.generate(system, [asked(**how)])[0])
+    assert np.array_equal(continued(loaded, [asked(**how)])[0], continued(system, [asked(**how)])[0])
 
 
 def test_released_checkpoints_that_do_not_fit(trained_once, tmp_path):
@@ -433,6 +538,59 @@ def test_released_checkpoints_that_do_not_fit(trained_once, tmp_path):
     (twice / "qvid_q_ema_latest_net_8.pth").write_bytes(b"")
     with pytest.raises(VbenchError, match="keep one of them"):
         ccvs.import_checkpoint(twice)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": None}, 'dataset of this model is not in its weights.*"dataset: bairhd".* as CONFIG'),
+        ({"x_p2p": None}, "x_p2p of this model"),
+        ({"x_n_head": None}, "x_n_head of this model"),
+        ({"q_use_ema": None}, "q_use_ema of this model"),  # averaged weights lie beside those that are not
+        ({"x_p2p": "7"}, "x_p2p is 7, expected True or False"),
+        ({"x_n_head": "many"}, "x_n_head is many, expected a whole number"),
+        ({"x_n_head": "3"}, "width 8 is no multiple"),
+    ],
+)
+def test_what_weights_do_not_show_is_asked_for(trained_once, tmp_path, changes, message):
+    folder = released(tmp_path / "released", trained_once("none"))
+    opt(folder, **changes)
+    with pytest.raises(UsageError, match=message):
+        ccvs.import_checkpoint(folder)
+    (tmp_path / "elsewhere").mkdir()
+    opt(tmp_path / "elsewhere", dataset="kinetics600")
+    told = (tmp_path / "elsewhere" / "opt.txt").rename(tmp_path / "options")
+    assert ccvs.import_checkpoint(folder, told)[0].imagenet_range  # CONFIG is a file of any name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"qvid_e/blocks.0.0.weight": None},
+            "qvid_e_ema_latest_net_7.pth: it has no blocks.0.0.weight, expected the 4",
+        ),
+        ({"qvid_e/blocks.1.conv2.1.weight": None}, "it has no blocks.1.conv2.1.weight"),
+        ({"qvid_q/embedding.weight": torch.zeros(12)}, r"embedding.weight is \(12,\), expected the 2 sides"),
+        ({"qvid_g/inter_blocks.0.subpixel.convs.0.0.weight": None}, "expected the 4 sides .* in a qvid_g"),
+        ({"transformer/t_emb": None}, "it has no t_emb"),
+        ({"transformer/s_emb": None}, "it has no s_emb"),
+        ({"transformer/head.weight": torch.zeros(12, 9)}, r"transformer.head.weight is \(12, 9\), expected \(12, 8\)"),
+        ({"transformer/another": torch.zeros(1)}, "transformer.another is .* expected nothing of that name"),
+        ({"qvid_g/blocks.0.0.bias": None}, "autoencoder.decoder.blocks.0.0.bias is nowhere"),
+        ({"state_s/fc.weight": None}, "it has no fc.weight"),
+        (
+            {"state_s/convs.0.1.weight": torch.zeros(4, 5, 3, 3)},
+            r"control.estimator.convs.0.1.weight is \(4, 5, 3, 3\)",
+        ),
+    ],
+)
+def test_wrong_files_are_refused_before_a_run_is_written(trained_once, tmp_path, changes, message):
+    folder, out = released(tmp_path / "released", trained_once("state"), **changes), tmp_path / "run"
+    with pytest.raises(VbenchError, match=message):
+        ccvs.import_checkpoint(folder)
+    done = CliRunner().invoke(main, ["import-checkpoint", "ccvs", str(folder), "--out", str(out)])
+    assert done.exit_code and "Traceback" not in done.output and not out.exists()
 
 
 @pytest.mark.parametrize("name", sorted(recipes.files("ccvs", ccvs)))

@@ -3,13 +3,15 @@
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from test_ccvs_networks import GRADIENT, WHOLE, Golden, close, close_gradient, golden, listed  # noqa: F401
 from torch import nn
 
-from vbench_ctl.baselines.ccvs import autoencoder, control, discriminators, elastic, losses, networks
+from vbench_ctl.baselines.ccvs import autoencoder, control, discriminators, elastic, losses, networks, synthesis
 from vbench_ctl.baselines.ccvs.autoencoder import Triple
+from vbench_ctl.baselines.ccvs.frames import pixels
 from vbench_ctl.baselines.ccvs.settings import Settings
 from vbench_ctl.errors import UsageError
 from vbench_ctl.features import vgg
@@ -119,6 +121,27 @@ def test_elastic_views(golden, name):  # noqa: F811
     # One picture does not feel another of its batch.
     twice = elastic.Draws(fields.repeat(2, 1, 1, 1), draws.zoom.repeat(2), draws.blur.repeat(2))
     close(elastic.views(picture.repeat(2, 1, 1, 1), twice, strength, size).flow[1:], made.flow)
+
+
+# What comes out
+
+
+def test_frames_crosses_and_paths_as_written(golden):  # noqa: F811
+    file = golden("postprocess")
+    for name, imagenet in (("uint8", False), ("uint8_imagenet", True)):
+        assert torch.equal(pixels(file["in/vid"], imagenet), file[f"out/{name}"])
+    for case in range(5):
+        place = (file[f"in/cross7/{case}"].double() + 0.5) / 7
+        drawn = control.crossed(np.full((1, 7, 7, 3), 100, np.uint8), place.numpy()[None])
+        assert np.array_equal(drawn[0, ..., 0], file[f"out/cross7/{case}"].numpy())
+    grey = int(file["out/cross256_background"])
+    drawn = np.stack(
+        [control.crossed(np.full((3, 256, 256, 3), grey, np.uint8), each) for each in file["in/state"].numpy()]
+    )
+    changed = (drawn != grey).any(-1)
+    assert np.array_equal(np.argwhere(changed), file["out/cross256_changed_pixels_b_t_y_x"].numpy())
+    assert np.array_equal(drawn[changed][:, 0], file["out/cross256_values"].numpy())
+    close(synthesis.square_path(file["in/square/init"][:, 0], 16), file["out/square/states"])
 
 
 # A training step

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vbench_ctl.baselines.ccvs.settings import Settings
 from vbench_ctl.errors import UsageError
 from vbench_ctl.registry import option
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from vbench_ctl.baselines.ccvs.synthesis import System
-    from vbench_ctl.generation import Asked
+    from vbench_ctl.generation import Asked, Made
     from vbench_ctl.play.player import Player, Start
     from vbench_ctl.training import DataFacts
 
@@ -72,8 +70,8 @@ def build(settings: Settings, data: "DataFacts", stage: str, earlier: dict[str, 
     return stages.build(settings, data, stage, earlier)
 
 
-def generate(system: "System", asked: Sequence["Asked"]) -> list[np.ndarray]:
-    """Continue clips, each uint8 (predict, H, W, 3)."""
+def generate(system: "System", asked: Sequence["Asked"]) -> list["Made"]:
+    """Continue clips; a state that the store lacks is estimated from the real frames."""
     from vbench_ctl.baselines.ccvs import continuation
 
     return continuation.made(system, asked)
@@ -91,7 +89,8 @@ def import_checkpoint(
 ) -> tuple[Settings, dict[str, dict[str, "Tensor"]], "DataFacts"]:
     """Read a folder of released checkpoints: settings, weights by stage, facts of the data.
 
-    What the weights don't show (the last frame given, ImageNet's range, the number of heads) comes from opt.txt.
+    What the weights don't show (the last frame given, ImageNet's range, the number of heads) comes from opt.txt, and is
+    asked for where there is none.
     """
     from vbench_ctl.baselines.ccvs import released
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vbench_ctl.baselines.ccvs import Options, synthesis
@@ -12,15 +13,16 @@ from vbench_ctl.baselines.ccvs.frames import pixels
 from vbench_ctl.baselines.ccvs.sampling import Choice, Choices, Draw
 from vbench_ctl.baselines.ccvs.synthesis import Rendering, Script, System
 from vbench_ctl.baselines.ccvs.transformer import Tokens
+from vbench_ctl.controls import TOLD
 from vbench_ctl.errors import UsageError, VbenchError
-from vbench_ctl.generation import Asked, drawing
+from vbench_ctl.generation import Asked, Made, drawing
 
 TRACKS = {"state": ("state",), "sound": ("stft",)}  # that stand for a control
 
 
-def made(system: System, asked: Sequence[Asked]) -> list[np.ndarray]:
-    """Continue clips, some at once: each uint8 (predict, H, W, 3)."""
-    found: list[np.ndarray] = []
+def made(system: System, asked: Sequence[Asked]) -> list[Made]:
+    """Continue clips, some at once, each with the states that its model was told and those read from its frames."""
+    found: list[Made] = []
     options = asked[0].options or Options()
     with synthesis.memory_explained(next(system.parameters()).device):
         for at in range(0, len(asked), options.batch):
@@ -29,7 +31,7 @@ def made(system: System, asked: Sequence[Asked]) -> list[np.ndarray]:
 
 
 @torch.no_grad()
-def _made(system: System, asked: Sequence[Asked], options: Options) -> list[np.ndarray]:
+def _made(system: System, asked: Sequence[Asked], options: Options) -> list[Made]:
     first, settings, autoencoder = asked[0], system.settings, system.autoencoder
     device = next(system.parameters()).device
     _check(system, first)
@@ -48,6 +50,8 @@ def _made(system: System, asked: Sequence[Asked], options: Options) -> list[np.n
         for name in (*TRACKS.get(settings.control, settings.control_tracks), settings.label_track)
         if name in first.controls
     }
+    if isinstance(system.control, State) and "state" not in tracks and first.real is not None:
+        tracks["state"] = _read(system, _stacked([each.real for each in asked if each.real is not None], device))
     states = _states(system, codes, tracks, given, total, options)
     tokens = Tokens(codes, states, tokens.ending, tokens.ending_time, _label(system, tracks))
     choices = Choices(
@@ -63,11 +67,35 @@ def _made(system: System, asked: Sequence[Asked], options: Options) -> list[np.n
     frames, _ = system.continued(tokens, features, ending, script, _draw(asked))
     start = len(first.context)
     clips = pixels(frames[:, start : start + first.predict], settings.imagenet_range)
-    return list(clips.cpu().numpy())
+    if states is None or not isinstance(system.control, State):
+        return [Made(clip) for clip in clips.cpu().numpy()]
+    beside = {"state": _read(system, clips)}
+    told = system.control.values(states)
+    if "state" not in first.controls or options.square_path or told.shape[1] < total:  # other than the store says
+        beside[TOLD + "state"] = F.pad(told, (0, 0, 0, total - told.shape[1]), value=torch.nan)[
+            :, : start + first.predict
+        ]
+    arrays = {name: track.cpu().numpy() for name, track in beside.items()}
+    return [
+        Made(clip, {name: track[at] for name, track in arrays.items()}) for at, clip in enumerate(clips.cpu().numpy())
+    ]
+
+
+def _read(system: System, clips: Tensor) -> Tensor:
+    """Return the states (B, T, numbers) that the estimator reads from frames (B, T, H, W, 3), as its tokens say them."""
+    codes, _ = system.autoencoder.codes(system.autoencoder.seen(clips))
+    tokens = system.control_tokens({}, codes)
+    assert tokens is not None and isinstance(system.control, State)
+    return system.control.values(tokens)
 
 
 def _check(system: System, asked: Asked) -> None:
     settings = system.settings
+    if asked.real is not None and settings.control != "state":
+        raise UsageError(
+            f"{asked.name}: the store has no states and this model cannot estimate any (model.control); take a run that was "
+            "trained with states, or another protocol"
+        )
     if len(asked.ending) > 1:
         raise UsageError(
             f"{asked.name}: the protocol gives {len(asked.ending)} last frames, and CCVS is told one at most; take a protocol "

@@ -149,12 +149,13 @@ class NothingSystem(nn.Module):
 
 
 def crossed(clip: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Draw a cross of 3 x 3 pixels into each frame (T, H, W, 3) at (x, y) in parts of its sides."""
+    """Draw a white cross on 3 x 3 black pixels into each frame (T, H, W, 3) at (x, y) in parts of its sides."""
     marked = clip.copy()
     for frame, (x, y) in zip(marked, places, strict=True):
         row, column = (min(int(part * side), side - 1) for part, side in zip((y, x), frame.shape[:2], strict=True))
-        frame[max(row - 1, 0) : row + 2, column] = 255
-        frame[row, max(column - 1, 0) : column + 2] = 255
+        rows, columns = slice(max(row - 1, 0), row + 2), slice(max(column - 1, 0), column + 2)
+        frame[rows, columns] = 0
+        frame[rows, column] = frame[row, columns] = 255
     return marked
 
 
