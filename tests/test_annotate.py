@@ -7,9 +7,11 @@ import pytest
 import serving
 import tiny
 import torch
+from click.testing import CliRunner
 from fastapi.testclient import TestClient
 
-from vbench_ctl import registry, training
+from vbench_ctl import files, registry, training
+from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.play import annotate, server
 from vbench_ctl.sources import open_source
@@ -142,6 +144,23 @@ def test_a_folder_where_one_clip_lacks_its_track_is_named(desk):
     (source.paths[source.ids[1]].with_suffix(".npz")).unlink()
     with pytest.raises(VbenchError, match=r'no track beside .* "state"'):
         source.track("state", source.ids[1])
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_served(tmp_path, monkeypatch):
+    served = []
+    monkeypatch.setattr(server, "serve", lambda prepared, *where: served.append(prepared()))
+    tiny.write_outputs(tmp_path / "clips", {"a": tiny.noise(1, 0)[0]})
+    (tmp_path / "file").write_text("notes")
+    for place in (tmp_path / "file", tmp_path / "file/below"):
+        done = CliRunner().invoke(main, ["annotate", str(tmp_path / "clips"), "--out", str(place)])
+        said = f"{place}: a file is in the way of a folder; move it or choose another place"
+        assert done.exit_code == 1 and done.stderr.splitlines()[-1] == f"Error: {said}" and not served
+    with files.locked(tmp_path / "marks"):
+        done = CliRunner().invoke(main, ["annotate", str(tmp_path / "clips"), "--out", str(tmp_path / "marks")])
+        assert "another vbench-ctl is writing there" in done.stderr and not served
+    assert (tmp_path / "file").read_text() == "notes"
+    done = CliRunner().invoke(main, ["annotate", str(tmp_path / "clips"), "--out", str(tmp_path / "marks")])
+    assert done.exit_code == 0 and len(served) == 1
 
 
 def test_its_page_is_guarded(desk):

@@ -2,15 +2,21 @@
 
 import dataclasses
 import fnmatch
+import json
+import shutil
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from cinn_golden import close, decoder_state, drawn, given, golden, keys, perceptual, placed, stepped, without
+from click.testing import CliRunner
 from torch import nn
 
-from vbench_ctl import generation, recipes, registry, runs, store, training
+from vbench_ctl import files, generation, recipes, runs, sources, store, training
 from vbench_ctl.baselines import cinn
 from vbench_ctl.baselines.cinn import losses, play, released
 from vbench_ctl.baselines.cinn.flow import Flow
@@ -18,6 +24,7 @@ from vbench_ctl.baselines.cinn.flow_stage import FlowStage
 from vbench_ctl.baselines.cinn.frame_stage import FrameStage, Plateau
 from vbench_ctl.baselines.cinn.settings import Settings
 from vbench_ctl.baselines.cinn.video_stage import Drawn, VideoStage
+from vbench_ctl.cli import main
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.training import DataFacts
@@ -291,26 +298,10 @@ def test_the_flow_learns_two_modes():
 # Recipes and whole trainings
 
 
-def names() -> list[str]:
-    return sorted(recipes.files("cinn", cinn))
-
-
 def test_clips_of_free_movement_count_twice_on_iper():
     ((pattern, times),) = recipes.load("cinn", "iper").data["video"].repeats.items()
     assert times == 2
     assert [fnmatch.fnmatchcase(clip, pattern) for clip in ("train/001_1_2", "train/001_1_1")] == [True, False]
-
-
-@pytest.mark.parametrize("name", names())
-def test_every_recipe_is_whole(name):
-    recipe = recipes.load("cinn", name)
-    assert set(recipe.data) == set(cinn.STAGES)
-    known = set(registry.names("datasets"))
-    assert {each.dataset for each in recipe.data.values()} <= known
-    settings: Settings = recipe.model
-    for stage, data in recipe.data.items():
-        tracks = {track: ((len(settings.control_range),), "float32") for track in data.tracks}
-        cinn._check_data(settings, DataFacts(settings.side, settings.side, tracks=tracks, length=data.length), stage)
 
 
 def test_the_recipes_of_the_paper_are_all_there():
@@ -325,7 +316,18 @@ def test_the_recipes_of_the_paper_are_all_there():
         "dtdb-waterfall",
         "wsprites",
         "tiny",
-    } <= set(names())
+    } <= recipes.files("cinn", cinn).keys()
+
+
+def test_the_small_run_that_is_told_differs_in_its_flow_only():
+    """The settings of the published rows: results/reproduced/cinn-wsprites-small.json has the commands."""
+    rows = json.loads((Path(recipes.__file__).parents[1] / "results/reproduced/cinn-wsprites-small.json").read_text())
+    run = next(row for row in rows if row["model"] == "cinn-wsprites-small-endpoint")["provenance"]["generated"]["run"]
+    first, again = run["commands"]
+    sets = [word for before, word in pairwise(again) if before == "--set"]
+    told = recipes.load("cinn", "small-endpoint", "wsprites")
+    assert sets and first[first.index("--recipe") + 1] == "small"
+    assert recipes.text(told) == recipes.text(recipes.load("cinn", "small", "wsprites", sets))
 
 
 FAST = [
@@ -454,10 +456,12 @@ def test_fresh_motion_begins_alike_and_goes_on_differently(system):
     assert np.array_equal(kept[:16], fresh[:16]) and not np.array_equal(kept[16:], fresh[16:])
 
 
-def shown(system: FlowStage, way: str, **how) -> list[tuple[str, np.ndarray]]:
+ENDS = {"y": np.array([4.0]), "x": np.array([16.0])}  # whatever their order
+
+
+def shown(system: FlowStage, way: str, control=ENDS, **how) -> list[tuple[str, np.ndarray]]:
     clips = [(f"clip_{index}", moving(index).frames) for index in (1, 2)]
-    end = {"x": np.array([3.0, 16.0]), "y": np.array([4.0, 4.0])}
-    return cinn.show(system, way, generation.Given(clips, control=end, options=cinn.Options(realisations=2), **how))
+    return cinn.show(system, way, generation.Given(clips, control=control, options=cinn.Options(realisations=2), **how))
 
 
 def test_ways(system):
@@ -470,6 +474,50 @@ def test_ways(system):
     everything = [*samples, *ends, *moved]
     assert all(frames.dtype == np.uint8 and frames.shape[1:] == (32, 32, 3) for _, frames in everything)
     assert len({name for name, _ in ends}) == len(ends)
+
+
+def test_each_clip_may_have_an_end_of_its_own(system):
+    """The same clips and seeds as told one by one, whatever the order of the columns."""
+    ends = np.array([[2.0, 20.0], [22.0, 3.0]])
+    made = dict(shown(system, "samples", {"y": ends[:, 1], "x": ends[:, 0]}, seed=4))
+    for index, end in enumerate(ends):
+        alone = play.realisations(system, moving(index + 1).frames[0], 16, 2, (4, index), end)
+        for number, frames in enumerate(alone, 1):
+            assert np.array_equal(made[f"clip_{index + 1}-realisation-{number}"], frames)
+    other = dict(shown(system, "samples", {"x": ends[:, 1], "y": ends[:, 0]}, seed=4))
+    assert any(not np.array_equal(made[name], frames) for name, frames in other.items())
+    found = play.endpoints(system, {"x": np.arange(3.0), "y": np.arange(3.0) + 5}, 3)
+    assert [list(end) for end in found] == [[0, 5], [1, 6], [2, 7]]
+    assert len(shown(system, "transfer", {"x": np.arange(3.0), "y": np.arange(3.0)}, driving=moving(0).frames)) == 3
+
+
+@pytest.mark.parametrize(
+    ("control", "says"),
+    [
+        ({}, "trained with the control position; give --control, a CSV file with the columns x, y"),
+        (
+            {"x": [1.0]},
+            "--control: the column y is missing; expected the columns x, y: the position at the end of a clip",
+        ),
+        ({"x": [1.0], "y": [1.0], "z": [1.0]}, 'no column of --control "z"; known: x, y'),
+        ({"X": [1.0], "y": [1.0]}, 'no column of --control "X"; did you mean "x"?'),
+        ({"x": [1.0] * 3, "y": [1.0] * 3}, "--control: 3 rows, expected one for all 2 clips or one for each"),
+    ],
+)
+@pytest.mark.parametrize("way", ["samples", "endpoint"])
+def test_a_control_that_does_not_fit_is_one_sentence(system, way, control, says):
+    with pytest.raises(UsageError) as error:
+        shown(system, way, {name: np.array(values) for name, values in control.items()})
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_run_that_is_told_nothing_takes_no_control(system, monkeypatch):
+    monkeypatch.setattr(
+        system, "settings", dataclasses.replace(system.settings, control="", control_offset=(), control_range=())
+    )
+    assert play.endpoints(system, {}, 2) == [None, None]
+    with pytest.raises(UsageError, match=r"was trained without a control .* leave --control away"):
+        play.endpoints(system, ENDS, 2)
 
 
 def test_the_motion_of_a_clip_onto_itself_is_its_reconstruction(system):
@@ -546,6 +594,69 @@ def test_generating_without_what_the_model_needs_is_refused(system):
         shown(system, "transfer")
     with pytest.raises(UsageError, match="--realisations 0"):
         cinn.Options(realisations=0)
+
+
+# Data of another dataset
+
+
+def test_clips_of_another_dataset_are_continued_and_it_is_said(run, tmp_path):
+    """The run learnt from a store called "moving 32"."""
+    words = ["--way", "samples", "--clips", "1", "--length", "2", "--realisations", "1", "--device", "cpu", "--control"]
+    (tmp_path / "ends.csv").write_text("y,x\n4,16\n")
+    said = {}
+    for name in ("moving", "other"):
+        recipe = store.Recipe(name, "32", 1, {"test": [("test", 2)]}, moving_clips, {}, {}, None)
+        store.build(tmp_path / name, recipe)
+        real = sources.open_source(tmp_path / name, "test")
+        protocol = tiny.protocol(context=1, predict=2, control="endpoint", metric_frames={})
+        out = tmp_path / f"{name}-protocol"
+        manifest = generation.generate(generation.model(run, "cpu"), protocol, real, out)
+        again = generation.generate(generation.model(run, "cpu"), protocol, real, out)  # nothing left to do
+        shown = tmp_path / f"{name}-way"
+        done = CliRunner().invoke(
+            main,
+            ["generate", *map(str, (run, "--out", shown, "--real", tmp_path / name, *words, tmp_path / "ends.csv"))],
+        )
+        assert done.exit_code == 0, done.output
+        found = [each.get("trained_on") for each in (manifest, again, files.read_json(shown / "manifest.json"))]
+        said[name] = (found, done.stderr)
+    assert said["moving"] == ([None] * 3, "")
+    assert said["other"] == (
+        ["moving 32"] * 3,
+        f"{run.name} was trained on moving 32, and these are clips of other 32 test\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "real", "said"),
+    [
+        ("bair 64 train", ("bair", "64-val"), None),
+        ("bair 64 train", ("bair", "main64"), "bair 64"),
+        ("bair 64 train", ("bair-hd", "256"), "bair 64"),
+        ("dtdb fire144 train", ("dtdb", "fire128"), None),
+        ("dtdb fire144 train", ("dtdb", "clouds128"), "dtdb fire144"),
+        ("dtdb fire144 train + dtdb clouds144 train", ("dtdb", "clouds128"), None),
+        (
+            "dtdb fire144 train + dtdb fire144 eval + dtdb clouds144 train",
+            ("iper", "64"),
+            "dtdb fire144, dtdb clouds144",
+        ),
+        ("wsprites 64x48-limit400 train", ("wsprites", "128x96"), None),
+        ("clips, 12 clips", ("iper", "64"), None),
+        ("", ("iper", "64"), None),
+    ],
+)
+def test_what_is_other_data(run, tmp_path, trained_on, real, said):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("checkpoints"))
+    stores = [f"{each} {'0a' * 32}" for each in trained_on.split(" + ")] if "," not in trained_on else [trained_on]
+    about = files.read_json(folder / "run.json")
+    files.write_json(folder / "run.json", about | {"data": {"flow": " + ".join(stores)} if trained_on else {}})
+    clips = SimpleNamespace(manifest=dict(zip(("dataset", "variant"), real, strict=True)))
+    model = generation.Model("cinn", folder)
+    assert model.strangeness(clips) == ({"trained_on": said} if said else {})
+    assert model.strangeness(SimpleNamespace(manifest={})) == model.strangeness(None) == {}
+    assert generation.Model("copy-last").strangeness(clips) == {}
 
 
 # Released folders

@@ -1,13 +1,17 @@
 """Recipes: where they are found, what overrides what, that every typo is answered, and that the resolved copy is equal."""
 
 import dataclasses
+import re
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 
-from vbench_ctl import recipes, registry
+from vbench_ctl import recipes, registry, variants
 from vbench_ctl.errors import UsageError
 from vbench_ctl.recipes import DataSettings
+from vbench_ctl.training import DataFacts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,13 +163,82 @@ def test_unknown_recipes_and_untrained_baselines_are_named(leaf, tmp_path, monke
         recipes.load("noise")
 
 
+# The recipes that come with the baselines
+
+SHIPPED = [
+    (name, stem)
+    for name in registry.names("baselines")
+    for stem in recipes.files(name, registry.load("baselines", name))
+]
+# What an entry of a track is; of all others it is one whole number.
+ENTRIES = {
+    "position": ((2,), "float32"),
+    "shift_bg": ((2,), "float32"),
+    "state": ((3,), "float32"),
+    "stft": ((64, 16), "float32"),
+    "masks": ((96, 128), "uint8"),
+}
+
+
 @pytest.mark.parametrize("name", registry.names("baselines"))
-def test_the_recipes_of_a_baseline_can_be_read(name):
+def test_baselines_that_are_trained_have_recipes(name):
+    assert any(each == name for each, _ in SHIPPED) == hasattr(registry.load("baselines", name), "build")
+
+
+@pytest.mark.parametrize(("name", "stem"), SHIPPED)
+def test_every_recipe_is_whole(name, stem, tmp_path):
+    """It says the same when written out, names data that there are, and its networks fit them and each other."""
     leaf = registry.load("baselines", name)
-    found = recipes.files(name, leaf)
-    assert bool(found) == hasattr(leaf, "build")
-    for path in found.values():
-        assert set(recipes.load(name, str(path)).training) == set(leaf.STAGES)
+    recipe = recipes.load(name, stem)
+    copy = tmp_path / "recipe.toml"
+    copy.write_text(recipes.text(recipe))
+    assert recipes.read(copy, leaf, name=recipe.name) == recipe
+    for table in ("data", "model", "training"):
+        with pytest.raises(UsageError, match=rf'no key in \[{table}\] "stepz"'):
+            recipes.load(name, stem, sets=[f"{table}.stepz=1"])
+    assert set(recipe.data) == set(recipe.training) == set(leaf.STAGES)
+    earlier: dict[str, dict] = {}
+    for stage, data in recipe.data.items():
+        check_data(data)
+        assert data.validation or not recipe.training[stage].validate_every
+        with torch.device("meta"):  # no weights, so that those of billions of numbers are built at once
+            earlier[stage] = leaf.build(recipe.model, facts(data), stage, earlier).state_dict()
+
+
+def check_data(data: DataSettings) -> None:
+    """Compare what is trained on with what the dataset says of itself; without one the user names it."""
+    if not data.dataset:
+        return
+    leaf = registry.load("datasets", data.dataset)
+    for variant in data.variant.split("+"):
+        options = variants._options(leaf, re.sub(r"-limit\d+$", "", variant or leaf.variant(leaf.Options())))
+        assert options is not None, f"no options of {data.dataset} make {variant}"
+        there = leaf.splits(leaf.Options(**options)) if hasattr(leaf, "splits") else leaf.SPLITS
+        assert set(f"{data.split}+{data.validation}".strip("+").split("+")) <= set(there)
+    place = Path(leaf.__file__)
+    modules = place.parent.glob("*.py") if place.name == "__init__.py" else [place]
+    source = "".join(each.read_text() for each in modules)
+    assert [track for track in data.tracks if f'"{track}"' not in source] == []
+
+
+def facts(data: DataSettings) -> DataFacts:
+    """Say of the windows what a variant's name, `size` and crops tell."""
+    width, height = re.search(r"(\d+)(?:x(\d+))?", data.variant or "64").groups()
+    size = (int(height or width), int(width))
+    for crop in [data.size, *(int(each[5:]) for each in data.augment if each.startswith("crop:"))]:
+        size = size if crop is None else crop if isinstance(crop, tuple) else (crop, crop)
+    known = {track: ENTRIES.get(track, ((), "int64")) for track in data.tracks}
+    return DataFacts(*size, tracks=known, actions=9 if "local_action" in known else 0, length=data.length, windows=1000)
+
+
+def test_a_recipe_that_is_not_whole_is_found():
+    """What the test above would say of wrong ones."""
+    for wrong in ({"variant": "fire"}, {"variant": "snow144"}, {"split": "test"}, {"tracks": ("position",)}):
+        with pytest.raises(AssertionError):
+            check_data(dataclasses.replace(recipes.load("cinn", "dtdb-fire").data["flow"], **wrong))
+    settings, data = recipes.load("cinn", "bair-endpoint").model, recipes.load("cinn", "wsprites-small").data["video"]
+    with pytest.raises(UsageError, match="the frames are 32x32"):
+        registry.load("baselines", "cinn").build(settings, facts(data), "video", {})
 
 
 def test_a_table_that_is_a_value_is_a_sentence(tmp_path):

@@ -27,9 +27,10 @@ CONTROL = "endpoint"  # where [model] control names a track; else none
 CONTROLS = ("none", "endpoint", "inferred-actions")
 STAGES = ("video", "frame", "flow")
 WAYS = {
-    "samples": "ways to go on from the first frames of --real; --control (the last row) says where they end",
+    "samples": "ways to go on from the first frames of --real; --control (columns x, y, z as far as the run's control has "
+    "them, one row for all clips or one for each) says where they end",
     "endpoint": "the same, with what differs between them and their last frames in a row",
-    "transfer": "let the first frames of --real move as --control-from does",
+    "transfer": "let the first frames of --real move as --control-from does, whose row of several in --control is the first",
 }
 
 
@@ -85,19 +86,20 @@ def show(system: "FlowStage", way: str, given: "Given") -> list[tuple[str, np.nd
     """Return named clips, uint8 (T, H, W, 3), of one of the WAYS."""
     from vbench_ctl.baselines.cinn import play
 
-    end = np.array([column[-1] for column in given.control.values()]) if given.control else None
     options = given.options or Options()
     if way == "transfer":
         if given.driving is None:
             raise UsageError("--way transfer copies the motion of a clip; give it with --control-from")
         firsts = [clip[0] for _, clip in given.clips]
-        made = play.transferred(system, given.driving, firsts, given.length, [end] * (1 + len(firsts)))
+        ends = play.endpoints(system, given.control, 1 + len(firsts))
+        made = play.transferred(system, given.driving, firsts, given.frames, ends)
         moved = [(name, clip) for (name, _), clip in zip(given.clips, made, strict=True)]
-        return [("driving", given.driving[1 : 1 + given.length]), *moved]
+        return [("driving", given.driving[1 : 1 + given.frames]), *moved]
     rows = []
-    for index, (name, clip) in enumerate(given.clips):
-        seed, real = (given.seed, index), clip[1 : 1 + given.length]
-        ways = play.realisations(system, clip[0], given.length, options.realisations, seed, end, options.fresh_motion)
+    ends = play.endpoints(system, given.control, len(given.clips))
+    for index, ((name, clip), end) in enumerate(zip(given.clips, ends, strict=True)):
+        seed, real = (given.seed, index), clip[1 : 1 + given.frames]
+        ways = play.realisations(system, clip[0], given.frames, options.realisations, seed, end, options.fresh_motion)
         found = play.spread_rows(ways) if way == "endpoint" else play.numbered(ways)
         rows += [(f"{name}-{label}", frames) for label, frames in [*([("real", real)] if len(real) else []), *found]]
     return rows

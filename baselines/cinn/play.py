@@ -1,6 +1,6 @@
 """What a trained cINN can do: continue a frame, end where it is told, move a picture as a video moves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from vbench_ctl import resize
 from vbench_ctl.baselines.cinn.flow_stage import FlowStage
 from vbench_ctl.baselines.cinn.networks import Decoder
-from vbench_ctl.errors import UsageError
+from vbench_ctl.errors import UsageError, unknown
 from vbench_ctl.frames import normalised, pixels
 from vbench_ctl.generation import drawing
 
@@ -125,6 +125,34 @@ def spread_rows(clips: Sequence[np.ndarray]) -> list[Row]:
         (f"spread-to-{differs.max():.0f}", levels[..., None].repeat(3, -1)),
         ("last-frames", ends),
     ]
+
+
+def endpoints(system: FlowStage, columns: Mapping[str, np.ndarray], count: int) -> list[np.ndarray | None]:
+    """Return where each of so many clips ends, of columns of numbers by axis with a row for all or for each."""
+    settings = system.settings
+    axes = _axes(len(settings.control_range))
+    if not settings.control:
+        if columns:
+            raise UsageError("this cinn was trained without a control and goes where it likes; leave --control away")
+        return [None] * count
+    expected = f"the columns {', '.join(axes)}: the {settings.control} at the end of a clip"
+    if not columns:
+        raise UsageError(
+            f"this cinn was trained with the control {settings.control}; give --control, a CSV file with {expected}"
+        )
+    for name in columns:
+        if name not in axes:
+            raise unknown("column of --control", name, axes)
+    if lacking := [axis for axis in axes if axis not in columns]:
+        raise UsageError(f"--control: the column {lacking[0]} is missing; expected {expected}")
+    rows = np.stack([columns[axis] for axis in axes], 1)
+    if len(rows) not in (1, count):
+        raise UsageError(f"--control: {len(rows)} rows, expected one for all {count} clips or one for each")
+    return list(rows.repeat(count // len(rows), 0))
+
+
+def _axes(count: int) -> tuple[str, ...]:
+    return ("x", "y", "z")[:count] if count <= 3 else tuple(str(number) for number in range(1, count + 1))
 
 
 def seen(system: FlowStage, frames: np.ndarray) -> Tensor:

@@ -30,9 +30,11 @@ def command(
         vbench-ctl annotate stores/bair-hd/256@1 --split train --out arms
         vbench-ctl train ccvs --data bair-hd --recipe bair-hd-state --set data.control.dataset=arms
     """
-    from vbench_ctl import sources
+    from vbench_ctl import files, sources
     from vbench_ctl.play import annotate, server
 
-    desk = annotate.desk(sources.open_source(clips, split), out, frames, seed)
-    click.echo(f"{len(desk.frames)} frames, {len(desk.open())} of them without a mark", err=True)
-    server.serve(lambda: desk.page, host, port, root)
+    source = sources.open_source(clips, split)
+    with files.locked(out):
+        desk = annotate.desk(source, out, frames, seed)
+        click.echo(f"{len(desk.frames)} frames, {len(desk.open())} of them without a mark", err=True)
+        server.serve(lambda: desk.page, host, port, root)
