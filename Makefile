@@ -3,24 +3,26 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.made-from-$(shell cat setup.cfg pyproject.toml | cksum | cut -d' ' -f1)
 # Debian's python3 may come without venv; then virtualenv does the same.
-VENV = $(PYTHON) -m venv .venv || { rm -rf .venv; \
+VENV = $(PYTHON) -m venv $(1) || { rm -rf $(1); \
 	$(PYTHON) -m pip install --quiet --target build/virtualenv virtualenv && \
-	PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv --quiet .venv; }
+	PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv --quiet $(1); }
+PEERS = .venv-peers
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 
-.PHONY: help quickstart test browser slow soak fuzz audit fresh lint bench docs dist clean
+.PHONY: help quickstart test browser slow soak fuzz audit fresh lint bench peers docs dist clean
 
 help:
 	@echo "make quickstart   see the whole tool work in a few minutes"
-	@echo "make test         all tests, with all extras"
+	@echo "make test         all tests but the slow ones, with nearly all extras"
 	@echo "make slow         the tests that take minutes each"
 	@echo "make soak         kill every stage, 280 times in all, and look whether it ends the same"
 	@echo "make fuzz         search for files that break a reader"
 	@echo "make audit        look for known vulnerabilities in what is installed"
 	@echo "make fresh        the two commands of the README in an empty clone, and the wheel without one"
 	@echo "make lint         ruff and mypy"
-	@echo "make bench        measure speed beside other ways of doing the same"
+	@echo "make bench        measure speed beside other ways of doing the same, an hour or more"
+	@echo "make peers        and beside other packages, which it installs in $(PEERS); hours"
 	@echo "make docs         the pages, in build/site; a warning is an error"
 	@echo "make dist         sdist and wheel in dist, checked by twine"
 
@@ -60,6 +62,8 @@ lint: $(STAMP)-all
 	$(BIN)/mypy --namespace-packages --explicit-package-bases generators baselines benchmarks
 
 bench: $(STAMP)-all
+	$(BIN)/python -m pip install --quiet opencv-python-headless
+	$(BIN)/vbench-ctl weights fetch i3d-k400 inception-2015 lpips-alex
 	$(BIN)/python benchmarks/wsprites.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/windows.py
@@ -67,35 +71,47 @@ bench: $(STAMP)-all
 	$(BIN)/python benchmarks/kinetics.py
 	$(BIN)/python benchmarks/ssim.py
 	$(BIN)/python benchmarks/frechet.py
-	$(BIN)/vbench-ctl weights fetch i3d-k400
 	$(BIN)/python benchmarks/i3d.py
+	$(BIN)/python benchmarks/i3d.py engines
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/g3an.py
 	$(BIN)/python benchmarks/ccvs.py
 	$(BIN)/python benchmarks/cinn.py
 	$(BIN)/python benchmarks/play.py
 	$(BIN)/python benchmarks/glass.py
+	$(BIN)/python benchmarks/control.py build/control
+
+# The other packages have an environment of their own, so that theirs and ours need not agree.
+peers: $(STAMP)-all $(PEERS)/made
+	$(BIN)/vbench-ctl weights fetch i3d-k400 inception-2015 lpips-alex
+	$(BIN)/python benchmarks/i3d.py $(PEERS)
+	$(BIN)/python benchmarks/peers.py --peer-python $(PEERS)/bin/python --clips 64
+
+$(PEERS)/made:
+	$(call VENV,$(PEERS))
+	$(PEERS)/bin/python -m pip install --quiet cd-fvd==0.1.1 pytorch-fid==0.3.0 lpips==0.1.4 'scikit-image==0.26.*'
+	touch $@
 
 docs: $(STAMP)-all
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 dist: $(STAMP)-all
-	$(BIN)/python -m pip install --quiet twine
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/twine check --strict dist/*
 
 $(STAMP)-core:
-	$(VENV)
+	$(call VENV,.venv)
 	$(BIN)/python -m pip install --quiet --editable .
 	rm -f .venv/.made-from-*
 	touch $@
 
 $(STAMP)-all:
-	$(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[all,test]'
+	$(call VENV,.venv)
+	$(BIN)/python -m pip install --quiet --editable '.[all,docs,test]'
 	rm -f .venv/.made-from-*
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info quickstart .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv $(PEERS) build dist *.egg-info quickstart .pytest_cache .ruff_cache .mypy_cache

@@ -23,7 +23,7 @@ def generate(task: Task, index: int, rng: np.random.Generator) -> np.ndarray:
     count = len(task.cases)
     if count < 2:
         raise VbenchError(f"shuffled-control needs at least 2 cases to exchange, {task.protocol.id} has {count}")
-    told = task.partner(index) if task.set == "new-actions" else index
+    told = task.partner(index) if task.set == "new-actions" or task.protocol.control == "swap" else index
     other = (told + count // 2) % count  # far away in the store: neighbours often show the same scene
     start = task.protocol.context
     return task.window(other)[start : start + task.protocol.predict]

@@ -6,6 +6,7 @@ No model is better than this row: it is where paired metrics end, and what those
 import numpy as np
 
 from vbench_ctl.controls import SAME_ACTIONS, SETS
+from vbench_ctl.errors import VbenchError
 from vbench_ctl.generation import Task
 
 TITLE = "truth"
@@ -15,17 +16,21 @@ SANITY = 1
 
 def sets(task: Task) -> tuple[str, ...]:
     """Return which sets it can answer: those of other actions only in a world."""
-    known = ("new-seed",) if task.world(0) is None else tuple(SETS)
+    world = task.world(0)
+    known = tuple(SETS) if world is not None and world.rest.keys() & task.wanted(0).keys() else ("new-seed",)
     return tuple(word for word in known if word != "no-actions")
 
 
 def generate(task: Task, index: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the real frames, or those of the dataset's world under other actions."""
+    """Return the real frames, or those of the dataset's world under other actions or those of another clip."""
     start, stop = task.protocol.context, task.protocol.context + task.protocol.predict
-    if task.set in SAME_ACTIONS:
+    if task.set in SAME_ACTIONS and task.protocol.control != "swap":
         return task.window(index)[start:stop]
-    world, told = task.world(index), task.controls(index)
-    assert world is not None
+    world, told = task.world(index), task.wanted(index)
+    if world is None:
+        raise VbenchError(
+            f"truth must see what another clip's motion would do, and {task.protocol.dataset} has no world; leave it out"
+        )
     state, made = world.state, []
     for at in range(start, stop):
         entries = {name: track[at].tolist() for name, track in told.items() if name in world.rest}

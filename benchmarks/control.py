@@ -1,6 +1,8 @@
 """How long the control suite takes on 256 clips of 16 frames of 128x96, all of it on the CPU.
 
 python benchmarks/control.py FOLDER [CLIPS]        (FOLDER keeps the store, the outputs and the learned parts)
+
+Networks have the weights that vbench-ctl has fetched; without lpips-alex its metrics are left out.
 """
 
 import sys
@@ -8,7 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from vbench_ctl import generation, networks, prepare, protocols, scoring, store, suites
+from vbench_ctl import files, generation, networks, prepare, protocols, scoring, store, suites
 from vbench_ctl.protocols import Select
 from vbench_ctl.sources import FolderSource, StoreSource
 
@@ -19,6 +21,9 @@ MODEL = "truth"  # it answers every set; what made the clips makes no difference
 def main() -> None:
     """Prepare what is not there, score twice and print the processor's time of each run, and of each metric alone."""
     root, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else CLIPS
+    if not (root / "weights").exists():
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "weights").symlink_to(files.home().resolve() / "weights", target_is_directory=True)
     plan = prepare.plan("wsprites", root, ("train", "test"), CLIPS)
     prepare.make(plan)
     real = StoreSource(store.Store(plan.folder, "test"))

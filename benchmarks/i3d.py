@@ -1,8 +1,10 @@
 """Clips per CPU second of FVD's network, from uint8 frames to logits, step by step, and next to cd-fvd.
 
 OMP_NUM_THREADS=1 python benchmarks/i3d.py [FOLDER]
+OMP_NUM_THREADS=1 python benchmarks/i3d.py engines
 
-FOLDER holds the source of songweige/content-debiased-fvd, the package cd-fvd; without it that line is left out.
+FOLDER holds the source of songweige/content-debiased-fvd, the package cd-fvd; without it that line is left out. "engines"
+compares ways of running the same network: torch.compile, TorchScript frozen, and that with oneDNN's graphs; minutes.
 Needs the weights: vbench-ctl weights fetch i3d-k400.
 """
 
@@ -12,7 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: CPU seconds of wa
 
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -24,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from vbench_ctl import features as shared
 from vbench_ctl import weights
 from vbench_ctl.features import i3d
 
@@ -93,6 +97,46 @@ def cpu_seconds(run: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def engines(network: torch.nn.Module, x: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """Yield ways of running our network, each ready for input like x when it is asked for."""
+    yield "vbench-ctl", network
+    frozen = torch.jit.freeze(torch.jit.trace(network, x))
+    yield "frozen", frozen
+    yield "frozen, optimised", torch.jit.optimize_for_inference(frozen)
+    torch.jit.enable_onednn_fusion(True)
+    try:
+        graphs = torch.jit.freeze(torch.jit.trace(network, x))
+        for _ in range(2):  # it looks at the shapes once and makes the graphs then
+            graphs(x)
+        yield "frozen, oneDNN graphs", graphs
+    finally:
+        torch.jit.enable_onednn_fusion(False)
+    compiled = torch.compile(network)
+    compiled(x)
+    yield "torch.compile", compiled
+
+
+@torch.inference_mode()
+def compare_engines() -> None:
+    """Print one line per way: clips per CPU second beside a run of ours, seconds of getting ready, difference."""
+    warnings.simplefilter("ignore")  # TorchScript is deprecated
+    network = i3d.load(weights.path(i3d.WEIGHTS)).network
+    x = shared.prepared(torch.from_numpy(clips()), i3d.SIZE, **i3d.PRESETS["tf"])
+    logits, began = network(x), time.process_time()
+    print(f"I3D of {CLIPS} clips {FRAMES}x{SIZE}x{SIZE}x3 that are resized already, torch {torch.__version__}")
+    for name, engine in engines(network, x):
+        ready = time.process_time() - began
+        pairs = [(cpu_seconds(lambda: network(x)), cpu_seconds(partial(engine, x))) for _ in range(RUNS)]
+        ours, theirs = (median(runs) for runs in zip(*pairs, strict=True))
+        difference = float((engine(x) - logits).abs().max() / logits.abs().max())
+        print(
+            f"{name:22} {CLIPS / theirs:6.3f} clips/s  {ours / theirs:5.2f} x ours  ready after {ready:4.0f} s  "
+            f"difference {difference:.1e}",
+            flush=True,
+        )
+        began = time.process_time()
+
+
 def peak() -> float:
     """Return the most float32 operations per CPU second that a large matrix product or convolution reaches."""
     a = torch.randn(2048, 2048)
@@ -106,6 +150,9 @@ def peak() -> float:
 def main() -> None:
     """Print one line per way: clips per CPU second (median of interleaved runs), share of the peak, difference."""
     torch.set_num_threads(1)
+    if sys.argv[1:] == ["engines"]:
+        compare_engines()
+        return
     videos = clips()
     everything = ways(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
     with FlopCounterMode(display=False) as counter:

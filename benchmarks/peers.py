@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-FRAMES, SIZE, MODELS = 16, 64, 5
+FRAMES, SIZE, MODELS = 16, 128, 5  # cd-fvd makes files 128x128, and so do we; it takes arrays as they are
 Work = Callable[[Path], dict[str, float]]
 
 

@@ -1,13 +1,20 @@
+import gc
 import json
+import math
+import pickle
 import sys
+import tempfile
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from click.testing import CliRunner
 from tiny import colours, noise
 
 import vbench_ctl
-from vbench_ctl import video
+from vbench_ctl import protocols, sources, video
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.statistics.frechet import frechet
@@ -42,10 +49,13 @@ def test_batches_come_to_the_same_as_the_whole(toy):
 def test_sets_may_be_fed_unequally(toy):
     real, fake = noise(20, 0), noise(12, 1)
     scores = vbench_ctl.Scores(["fvd"])
-    scores.update(fake[:5], real[:20])
-    scores.update(fake[5:], real[:0].tolist() or real[:1])
-    value = scores.compute()["fvd"].value
-    assert value == pytest.approx(frechet(colours(np.concatenate([real, real[:1]])), colours(fake)), rel=1e-5)
+    scores.update(fake[:5], real[:7])
+    scores.update(fake[5:])
+    scores.update(real=real[7:])
+    row = scores.compute()["fvd"]
+    assert row.value == pytest.approx(frechet(colours(real), colours(fake)), rel=1e-5) and "|12x1/20|" in row.signature
+    with pytest.raises(UsageError, match="update has no clips to add"):
+        scores.update()
 
 
 @pytest.mark.parametrize(
@@ -62,9 +72,124 @@ def test_other_data_is_refused(clips, says):
         vbench_ctl.score(clips, noise(2, 0), metrics=["psnr"])
 
 
+@pytest.mark.parametrize("clips", [None, 5, object()])
+def test_what_is_no_clips_is_refused(clips):
+    for given in ((clips, noise(2, 0)), (noise(2, 0), clips)):
+        with pytest.raises(
+            UsageError, match=r"the (generated|real) clips: .* holds no clips; expected a path, an array"
+        ):
+            vbench_ctl.score(*given, metrics=["psnr"])
+
+
+@pytest.mark.parametrize(
+    ("clips", "says"),
+    [
+        ([None], "clip 0: the array is object"),
+        ([[[1, 2], [3]]], r"clip 0: no array \(.*\); expected \(T, H, W, 3\) uint8"),
+        (np.uint8(5), r"the array is \(\), expected"),
+        (iter(()), "the generated clips: no clips"),
+    ],
+)
+def test_strange_clips_are_refused(clips, says):
+    with pytest.raises(VbenchError, match=says):
+        vbench_ctl.score(clips, noise(2, 0), metrics=["psnr"])
+
+
+def test_half_precision_is_refused_as_other_floats_are():
+    import torch
+
+    with pytest.raises(VbenchError, match=r"the array is torch\.bfloat16, expected uint8"):
+        vbench_ctl.score(torch.zeros(1, 2, 16, 16, 3, dtype=torch.bfloat16), noise(1, 0), metrics=["psnr"])
+
+
+def test_metrics_may_be_a_text():
+    fake, real = noise(2, 0, 6, (16, 16)), noise(2, 1, 6, (16, 16))
+    assert [row.metric for row in vbench_ctl.score(fake, real, "psnr, mse")] == ["psnr", "mse"]
+    scores = vbench_ctl.Scores("mse")
+    scores.update(fake, real)
+    assert [*scores.compute()] == ["mse"]
+
+
+def test_clips_of_an_iterator_are_not_kept_in_memory():
+    count, size = 64, (32, 32)
+    made = (noise(1, number, 8, size)[0] for number in range(count))
+    tracemalloc.start()
+    try:
+        source = sources.as_source(made, "made")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < count * 8 * 32 * 32 * 3 / 4
+    assert len(source.ids) == count and source.length("00063") == 8
+    np.testing.assert_array_equal(source.frames("00063", 2, 6, 2), noise(1, 63, 8, size)[0, 2:6:2])
+    file = Path(source.clips.path)
+    again = pickle.loads(pickle.dumps(source))  # as a worker gets it
+    np.testing.assert_array_equal(again.frames("00000"), noise(1, 0, 8, size)[0])
+    del again
+    assert file.exists()
+    del source
+    assert not file.exists()
+
+
+def test_memory_does_not_grow_with_the_number_of_clips(toy, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    from load import SHAPE, Noise
+
+    def most(count: int) -> int:
+        tracemalloc.start()
+        try:
+            vbench_ctl.score(Noise(count, 1), Noise(count, 2), ["fvd", "psnr"])
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    most(8)  # what is imported and kept stays
+    pixels = 2 * 32 * math.prod(SHAPE)
+    assert most(48) - most(16) < pixels / 2  # draws of the bootstrap grow
+
+
+def test_an_iterator_that_fails_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def failing():
+        yield noise(1, 0)[0]
+        raise RuntimeError("the loader broke")
+
+    with pytest.raises(RuntimeError, match="the loader broke") as caught:
+        sources.as_source(failing(), "made")
+    del caught
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_lossy_clips_may_be_allowed(tmp_path):
+    plan = tiny.built(tmp_path / "store", test=tiny.work("test", (8, 9), size=(8, 8)))
+    real = sources.StoreSource(plan)
+    for clip_id in real.ids:
+        video.write(tmp_path / "mine" / f"{clip_id}.mp4", real.frames(clip_id, 0, 6))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocols, "load", lambda name: tiny.protocol())
+        with pytest.raises(VbenchError, match="a lossy encoding"):
+            vbench_ctl.score(tmp_path / "mine", real, "mse", protocol="tiny-c2-p4")
+        (row,) = vbench_ctl.score(tmp_path / "mine", real, "mse", protocol="tiny-c2-p4", allow_lossy=True)
+    assert row.value is not None and "lossy-h264" in row.signature
+
+
 def test_pairs_must_match():
-    with pytest.raises(VbenchError, match="3 generated and 2 real clips make no pairs"):
-        vbench_ctl.Scores(["psnr"]).update(noise(3, 0), noise(2, 0))
+    for given in ((noise(3, 0), noise(2, 0)), (noise(3, 0),)):
+        with pytest.raises(
+            VbenchError, match=r"3 generated and . real clips make no pairs, which psnr compares; give as"
+        ):
+            vbench_ctl.Scores(["psnr"]).update(*given)
+
+
+def test_a_metric_without_its_weights_is_a_row_without_a_value():
+    fake, real = noise(4, 0, 6, (16, 16)), noise(4, 1, 6, (16, 16))
+    scores = vbench_ctl.Scores(["fvd", "psnr"], device="cpu")
+    scores.update(fake, real)
+    found, rows = scores.compute(), vbench_ctl.score(fake, real, ["fvd", "psnr"], device="cpu")
+    assert found["fvd"].value is None and found["fvd"].note == rows[0].note and "i3d-k400" in rows[0].note
+    assert found["psnr"].value == pytest.approx(rows[1].value)
 
 
 def test_importing_the_package_is_light():

@@ -23,17 +23,22 @@ def score(fake, real, *metrics: str, **how) -> list[rows.Row]:
     return scoring.score(as_source(fake, "the fakes"), as_source(real, "the reals"), metrics=metrics, **how)
 
 
+def reason(fake, real, metric: str) -> str:
+    """Return why a metric has no number."""
+    (row,) = score(fake, real, metric)
+    assert row.value is None
+    return row.note
+
+
 # Clips
 
 
 def test_one_clip_is_no_set_and_too_few_frames_no_prefix(toy):
     for one, many in ((noise(1, 0), noise(5, 1)), (noise(5, 1), noise(1, 0))):
         for metric in ("fvd", "kvd"):
-            with pytest.raises(VbenchError, match=r"hold 1 clips, expected at least 2; score more clips"):
-                score(one, many, metric)
+            assert "hold 1 clips, expected at least 2; score more clips" in reason(one, many, metric)
     assert score(noise(1, 0), noise(1, 1), "fid", "psnr")[0].low is None  # 6 frames of one clip: a value, no interval
-    with pytest.raises(VbenchError, match="prefixes need clips of one length of 10 frames or more"):
-        score(noise(5, 0), noise(5, 1), "fvd-prefix")
+    assert "prefixes need clips of one length of 10 frames or more" in reason(noise(5, 0), noise(5, 1), "fvd-prefix")
 
 
 def test_features_of_the_real_clips_that_are_not_finite_are_named(toy, monkeypatch):
@@ -46,12 +51,9 @@ def test_features_of_the_real_clips_that_are_not_finite_are_named(toy, monkeypat
     real = np.maximum(noise(5, 0), 8)
     real[3, 0, 0, 0] = 7
     fake = np.maximum(noise(5, 1), 8)
-    with pytest.raises(
-        VbenchError, match=r'^the real features are not finite for 1 of 5 clips, the first is clip "00003"'
-    ):
-        score(fake, real, "fvd")
-    with pytest.raises(VbenchError, match=r'^the generated features are not finite for 1 of 5 clips.* clip "00003"'):
-        score(real, fake, "fvd")
+    for which, sets in (("real", (fake, real)), ("generated", (real, fake))):
+        said = f'n/a: the {which} features are not finite for 1 of 5 clips, the first is clip "00003"'
+        assert reason(*sets, "fvd").startswith(said)
 
 
 def test_constant_and_identical_sets_have_numbers(toy):
@@ -85,9 +87,13 @@ def test_values_from_0_to_1_kept_as_integers_are_doubted(toy):
         assert f"the generated {said}" in row.note and "the real" not in row.note
     (row,) = score(noise(6, 1), cast, "psnr")
     assert row.note == f"the real {said}"
+    signed = cast.copy()
+    signed[0, 0, 0, 0] = 255
+    said = "clips hold only 0, 1 and 255, as if values from -1 to 1 had been cast to uint8; add 1 and multiply them by 127.5 first"
+    assert score(signed, noise(6, 1), "psnr")[0].note == f"the generated {said}"
     almost = cast.copy()
     almost[-1, -1, -1, -1, -1] = 2
-    for fine in (almost, np.zeros_like(cast)):
+    for fine in (almost, np.zeros_like(cast), 255 * cast):
         assert score(fine, noise(6, 1), "psnr")[0].note == ""
 
 
@@ -110,7 +116,8 @@ def test_the_mean_colour_is_that_of_all_pixels():
     clips = [noise(1, 0)[0], noise(1, 1, 3)[0]]
     pixels = np.concatenate([clip.reshape(-1, 3) for clip in clips])
     found = look(clips)
-    assert found.colour == pytest.approx(pixels.mean(axis=0), rel=1e-12) and found.brightest == pixels.max()
+    assert found.colour == pytest.approx(pixels.mean(axis=0), rel=1e-12)
+    assert len(found.levels) > 3 and found.levels <= set(pixels.ravel().tolist())
     assert doubts([], []) == doubts([found], []) == []
 
 
@@ -149,8 +156,7 @@ def test_a_weights_file_of_something_else_is_a_sentence(home):
     file.with_suffix(".npz").replace(file)
     facts = weights.files.read_json(file.parent / weights._RECORD)
     weights.files.write_json(file.parent / weights._RECORD, facts | {"sha256": weights.digest(file)})
-    with pytest.raises(VbenchError, match="no published file of this network"):
-        score(noise(3, 0, 16), noise(3, 1, 16), "fvd")
+    assert "no published file of this network" in reason(noise(3, 0, 16), noise(3, 1, 16), "fvd")
 
 
 def test_a_file_of_weights_is_hashed_once(home, monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import types
 
 import numpy as np
@@ -169,8 +170,8 @@ def test_what_is_not_there_is_said(tmp_path, real):
 def test_tracks_that_do_not_fit_are_refused(tmp_path, real, wrong, message):
     fake = outputs(tmp_path / "out", real)
     np.savez(tmp_path / "out/test/0@0#0.npz", **wrong)
-    with pytest.raises(VbenchError, match=message):
-        scored(fake, real, ["shift"])
+    (row,) = scored(fake, real, ["shift"]).values()
+    assert row.value is None and re.search(message, row.note)
 
 
 def test_files_of_others_are_only_numbers(tmp_path, monkeypatch):
@@ -255,6 +256,12 @@ def number(module, variant: str, reals, fakes) -> float:
     return float(np.concatenate([module.values(*pair, **options) for pair in pairs]).mean())
 
 
+def errors(variant: str, reals, fakes) -> np.ndarray:
+    """Return the shift error of every transition."""
+    pairs = zip(reals, fakes, strict=True)
+    return np.concatenate([shift.values(*pair, **shift.VARIANTS[variant]) for pair in pairs])
+
+
 @pytest.mark.parametrize("what", ["released", "pixels"])
 def test_the_figures_of_the_release(shared, what):
     golden = np.load(shared / "golden/glass/io_evaluator.npz", allow_pickle=False)
@@ -269,7 +276,11 @@ def test_the_figures_of_the_release(shared, what):
     for end in ("", "_re", "_co"):
         slip = "" if what == "pixels" or end == "_co" else "released"  # nothing is compared with labels in co
         for name, of in (("global", ""), ("bg", "bg")):
-            figures[f"{name}_shift_mean_norm{end}"] = shift, "-".join(filter(None, (of, slip, end[1:])))
+            variant = "-".join(filter(None, (of, slip, end[1:])))
+            figures[f"{name}_shift_mean_norm{end}"] = shift, variant
+            for word, extreme in (("min", np.min), ("max", np.max)):
+                wanted = float(golden[f"out/{what}/{name}_shift_{word}_norm{end}"])
+                assert extreme(errors(variant, reals, fakes)) == pytest.approx(wanted, rel=2e-5), (name, word, end)
     for name, (module, variant) in figures.items():
         wanted = float(golden[f"out/{what}/{name}"])
         assert number(module, variant, reals, fakes) == pytest.approx(wanted, rel=2e-5), name
@@ -398,10 +409,21 @@ def test_where_clips_end_and_where_they_were_to(tmp_path, real):
         ["endpoint-position"],
     )
     assert lost["endpoint-position"].value is None and "known in 0 of" in lost["endpoint-position"].note
+    assert lost["endpoint-position"].note.endswith("clips, and a score needs 50% of them")
     lacking = scored(fake, real, ["endpoint"])["endpoint"]
     assert lacking.value is None and "has no track state" in lacking.note
     states = {"state": np.array([[0.0, 0, 0], [-1, -2, -2]])}
     assert endpoint.pooled([endpoint.collect(states, {"state": np.zeros((2, 3))})]) == 3  # a state may be negative
+
+
+@pytest.mark.parametrize(
+    ("seen", "of", "there"), [(1, 400, False), (3, 7, False), (4, 8, True), (1, 1, True), (0, 1, False)]
+)
+def test_end_points_seen_in_few_clips_are_no_score(seen, of, there):
+    parts = [np.array([[0.0, 0, 3, 4]])] * seen + [np.array([[0.0, 0, np.nan, np.nan]])] * (of - seen)
+    assert endpoint.pooled(parts) == 5 if there else np.isnan(endpoint.pooled(parts))
+    note = endpoint.note(parts)
+    assert note.startswith(f"known in {seen} of {of} clips") and ("a score needs 50% of them" in note) != there
 
 
 # What a detector reads
@@ -488,6 +510,7 @@ def test_what_a_run_infers_lies_beside_its_clips(tmp_path, real, monkeypatch):
     monkeypatch.setattr(generation.Model, "leaf", leaf)
     monkeypatch.setattr(generation.Model, "facts", lambda self: {})
     monkeypatch.setattr(generation.Model, "history", lambda self: {})
+    monkeypatch.setattr(generation.Model, "strangeness", lambda self, real: {})
     loaded = types.SimpleNamespace(system=7.0, facts=types.SimpleNamespace(height=SIZE[0], width=SIZE[1]))
     monkeypatch.setattr(generation, "_loaded", lambda *_: loaded)
     model = generation.Model("toy", tmp_path / "run")

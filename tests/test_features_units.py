@@ -9,8 +9,11 @@ import pytest
 import torch
 import torchvision
 
+from vbench_ctl import networks
+from vbench_ctl import weights as held
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.features import dti3d, i3d, inception, lpips_net, resnext3d, vgg
+from vbench_ctl.metrics import fvd
 
 CONV_PARAMETERS, LOGIT_PARAMETERS, BN_CHANNELS = 12_272_704, 410_000, 7280  # TF-Hub graph, counted
 
@@ -183,10 +186,63 @@ def test_options_reach_the_pixels():
         assert np.abs(pixels.features(one, **options) - plain).max() > 0.1, options
 
 
+def interpolated(planes: torch.Tensor, size: tuple[int, int], **options: Any) -> torch.Tensor:
+    return torch.nn.functional.interpolate(planes, size, mode="bilinear", **options)
+
+
+def as_tensorflow_1(planes: torch.Tensor) -> torch.Tensor:
+    """Resize to 224 as TensorFlow 1 does: without the half pixel."""
+    for axis in (2, 3):
+        length = planes.shape[axis]
+        source = torch.arange(224) * (length / 224)
+        low = source.floor().long()
+        weight = (source - low).view(-1, *[1] * (3 - axis))
+        below, above = (planes.index_select(axis, at) for at in (low, (low + 1).clamp(max=length - 1)))
+        planes = below + (above - below) * weight
+    return planes
+
+
+def as_cdfvd(planes: torch.Tensor) -> torch.Tensor:
+    """Make 200x240 pictures squares of 128, antialiased, in 8 bits, and those 224 wide."""
+    small = interpolated(planes / 255, (128, 154), antialias=True, align_corners=False)[..., 13:141]
+    return interpolated((small * 255).byte().float(), (224, 224))
+
+
+PIPELINES: dict[str, Any] = {
+    "tf": as_tensorflow_1,
+    "ccvs": lambda planes: as_tensorflow_1(planes).flip(1),
+    "styleganv": lambda planes: interpolated(planes, (224, 224)),
+    "araachie": lambda planes: interpolated(planes, (224, 224)),
+    "common-styleganv": lambda planes: interpolated(planes, (224, 269))[..., 22:246],
+    "videogpt": lambda planes: interpolated(planes, (224, 269))[..., 22:246],
+    "cinn-log": lambda planes: interpolated(planes, (224, 224), align_corners=True),
+    "cdfvd-i3d": as_cdfvd,
+}
+
+
 @pytest.mark.parametrize("preset", i3d.PRESETS)
-def test_presets_are_options(extractor, preset):
-    x = i3d.shared.prepared(torch.from_numpy(clips(1, 2)), i3d.SIZE, **i3d.PRESETS[preset])
-    assert x.shape == (1, 3, 2, 224, 224) and x.min() >= (0 if preset == "cinn-log" else -1) and x.max() <= 1
+def test_presets_prepare_clips_as_the_releases_do(preset):
+    """Smooth clips, on which a value at the edge of two 8-bit levels is all that may differ."""
+    waves = np.sin(np.arange(200)[:, None] / 17)[..., None] + np.cos(np.arange(240)[:, None] / np.array([11, 19, 29]))
+    one = np.round(127.5 + 60 * waves).clip(0, 255).astype(np.uint8)[None, None].repeat(9, axis=1)
+    seen: Any = lambda x: x[:, :, 0].flatten(1)  # noqa: E731
+    found = i3d.Extractor(seen).features(one, **i3d.PRESETS[preset]).reshape(3, 224, 224)
+    (planes,) = PIPELINES[preset](torch.from_numpy(one[0, :1]).movedim(-1, 1).float())
+    expected = planes / 255 if preset == "cinn-log" else 2 * planes / 255 - 1
+    off = np.abs(found - expected.numpy())
+    assert off.max() < 2.1 / 255 and off.mean() < 1e-4
+
+
+def test_pipelines_have_the_eps_and_divisors_of_the_releases():
+    signatures = {name: fvd.signature(**options) for name, options in fvd.VARIANTS.items()}
+    rest = {name: signature.partition("ddof")[2] for name, signature in signatures.items()}
+    assert {name for name, text in rest.items() if text.startswith("0")} == {"styleganv", "cdfvd-i3d"}
+    assert {name for name, text in rest.items() if ",eps1e-05" in text} == {"videogpt", "cdfvd-i3d"}
+    eps = {name: dict(fvd.features(**options).loading).get("eps") for name, options in fvd.VARIANTS.items()}
+    assert {name for name, value in eps.items() if value == 1e-5} == {"videogpt", "cdfvd-i3d"}
+    assert set(eps.values()) == {None, 1e-5}
+    original = {name for name, options in fvd.VARIANTS.items() if fvd.features(**options).weights != "i3d-k400"}
+    assert original == {"araachie", "cinn-log"}
 
 
 def test_clips_that_cannot_be_scored_are_refused(extractor):
@@ -201,8 +257,56 @@ def test_clips_that_cannot_be_scored_are_refused(extractor):
 
 
 def test_other_weights_fail_the_self_test(extractor):
-    with pytest.raises(VbenchError, match=r"i3d: black against white clips of 10 frames are .*, expected 569\.77"):
-        i3d.self_test(extractor)
+    i3d.self_test(extractor)
+    with pytest.raises(VbenchError, match=r"i3d of 10 frames: black and white are .*, expected 569\.77"):
+        i3d.verify(extractor)
+
+
+def test_broken_weights_fail_every_test(weights):
+    broken = i3d.load(weights | {"logits.conv3d.weight": np.zeros_like(weights["logits.conv3d.weight"])})
+    with pytest.raises(VbenchError, match="i3d: black and white have the same or no features"):
+        i3d.self_test(broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "tested"),
+    [
+        ("i3d-k400", ["i3d-k400 at 0.001", "1e-05"]),
+        ("i3d-k400-original", ["i3d-k400-original at 0.001", "1e-05"]),
+        ("i3d-k400-1a2b3c4d", ["0.001", "1e-05"]),
+    ],
+)
+def test_known_values_are_asked_of_the_names_that_have_them(monkeypatch, name, tested):
+    """Whatever eps a pipeline has, the weights are first seen with the one they were trained with, and once."""
+    found = []
+    monkeypatch.setattr(networks, "_tensors", lambda *asked: {})
+    monkeypatch.setattr(i3d, "load", lambda tensors, device, eps=1e-3: eps)
+    monkeypatch.setattr(i3d, "self_test", lambda eps: found.append(f"{eps}"))
+    monkeypatch.setattr(i3d, "verify", lambda eps, weights: found.append(f"{weights} at {eps}"))
+    networks._extractor.cache_clear()
+    for loading in ((("eps", 1e-5),), (), (("eps", 1e-5),)):
+        networks.extractor(networks.Features("i3d", name, "clip", loading))
+    networks._extractor.cache_clear()
+    assert found == tested
+
+
+@pytest.mark.parametrize("name", [name for name, entry in held.known().items() if entry.network])
+def test_every_network_reads_its_files(name):
+    with pytest.raises(VbenchError, match="the file has 1 tensors named x and so on"):
+        held.state_sha256(name, {"x": np.zeros(1)})
+
+
+def test_only_the_heads_of_lpips_are_read_by_no_network():
+    assert {name for name, entry in held.known().items() if not entry.network} == {
+        f"{trunk}-heads" for trunk in lpips_net.WEIGHTS.values()
+    }
+
+
+def test_other_heads_than_the_pinned_ones_are_not_taken(monkeypatch):
+    """The package `lpips` might come with others one day."""
+    monkeypatch.setattr(held, "digest", lambda path: "0" * 64)
+    with pytest.raises(VbenchError, match='n/a: no weights "lpips-alex-heads"; run "vbench-ctl weights fetch lpips-al'):
+        lpips_net.published_heads("alex")
 
 
 def test_dti3d_loops_short_clips_and_wants_32_exactly():
@@ -226,6 +330,11 @@ def test_dti3d_features(weights):
     np.testing.assert_allclose(looped, features, atol=1e-6 * features.max())
     with pytest.raises(VbenchError, match="the clips have 5 frames and this network needs at least 6"):
         extractor.features(clips(1, 5))
+    of_nine, cut = extractor.features(clips(1, 9), loop=False), extractor.features(clips(1, 18), loop=False)
+    assert np.abs(of_nine - extractor.features(clips(1, 9))).max() > 1e-3 * features.max()
+    np.testing.assert_allclose(cut, extractor.features(clips(1, 18)), atol=1e-6 * features.max())
+    with pytest.raises(VbenchError, match="the clips have 8 frames and this network needs at least 9"):
+        extractor.features(clips(1, 8), loop=False)
 
 
 def test_resnext_features():
@@ -308,8 +417,7 @@ def test_lpips_on_squeezenet_is_the_packages():
     for number in range(1, 8):
         for name, layer in theirs.net.get_submodule(f"slice{number}").named_children():
             layer.load_state_dict(trunk.features[int(name)].state_dict())
-    heads = torch.load(str(lpips_net.HEADS / "squeeze.pth"), map_location="cpu", weights_only=True)
-    theirs.load_state_dict(heads, strict=False)
+    theirs.load_state_dict(lpips_net.published_heads("squeeze"), strict=False)
     extractor = lpips_net.load(tensors, net="squeeze")
     frames = [clips(1, 3, seed=seed)[0] for seed in (0, 1)]
     with torch.inference_mode():

@@ -799,6 +799,13 @@ def test_clips_do_not_depend_on_others(system):
     assert not np.array_equal(together[0], together[1])
 
 
+def test_makes_as_many_frames_as_it_is_told(system):
+    (told,) = g3an.generate(system, [asked(context=1, predict=20, length=np.array([20]))])
+    (asked_for,) = g3an.generate(system, [asked(context=1, predict=20)])
+    assert len(told) == 20
+    np.testing.assert_array_equal(told, asked_for)
+
+
 def test_legacy_range_is_that_of_the_batch(system, monkeypatch):
     assert sampling.LEGACY_BATCH == 64
     monkeypatch.setattr(sampling, "LEGACY_BATCH", 4)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from click.testing import CliRunner
 
 from vbench_ctl import files, generation, protocols, registry, scoring, store, video
+from vbench_ctl.cli.generate import model_command
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.protocols import Select
 from vbench_ctl.sources import FolderSource, StoreSource
@@ -157,6 +159,24 @@ def test_an_unknown_baseline_is_named(tmp_path, real):
     with pytest.raises(UsageError, match='no baseline "copylast"; did you mean "copy-last"'):
         generation.generate(generation.model("copylast"), tiny.protocol(), real, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "0", "warm", ""])
+@pytest.mark.parametrize("option", ["--temperature", "--temperature-state"])
+def test_a_number_of_a_model_is_finite_and_above_0(tmp_path, option, value):
+    command = model_command("run", registry.load("baselines", "ccvs"))
+    done = CliRunner().invoke(command, ["--protocol", "x@1", "--out", str(tmp_path / "out"), option, value])
+    said = done.stderr.splitlines()[-1]
+    assert done.exit_code == 2 and said == (
+        f"Error: Invalid value for '{option}': {value} is not a number above 0, such as 0.5"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_of_a_model_reach_it():
+    leaf = registry.load("baselines", "ccvs")
+    context = model_command("run", leaf).make_context("run", ["--out", "x", "--temperature", "0.5"])
+    assert (context.params["temperature"], context.params["temperature_state"]) == (0.5, 1.0)
 
 
 def test_too_short_clips_are_refused_before_anything_is_written(tmp_path):

@@ -206,7 +206,10 @@ def test_tgan2s_two_files_come_as_a_folder(tiny_c3d, tmp_path):
 
 
 class Classes(torch.nn.Module):
+    seen = 0
+
     def features(self, frames: np.ndarray, **options: object) -> np.ndarray:
+        self.seen += len(frames)
         return softmax(frames.reshape(len(frames), -1)[:, :5] / 32.0).astype(np.float32)
 
 
@@ -221,6 +224,7 @@ def test_scores_are_of_the_generated_clips_alone(monkeypatch, token):
     assert scores[0].value == scores[1].value and scores[0].direction == "higher"
     assert scores[0].low < scores[0].value < scores[0].high and scores[0].n == 30
     rows = fake.reshape(-1, *fake.shape[2:]) if token == "is" else fake
+    assert network.seen == len(rows) and all("|30x1|" in row.signature and row.floor is None for row in scores)
     p = network.features(rows)
     if token == "vis-tgan2":
         assert scores[0].value == pytest.approx(inception_score(p, 1)[0], rel=1e-6)

@@ -8,7 +8,19 @@ import pytest
 import tiny
 from scipy import ndimage
 
-from vbench_ctl import controls, files, generation, leaderboard, prepare, protocols, registry, scoring, store, suites
+from vbench_ctl import (
+    controls,
+    files,
+    generation,
+    leaderboard,
+    prepare,
+    protocols,
+    registry,
+    scoring,
+    store,
+    suites,
+    tracks,
+)
 from vbench_ctl.controls import Meaning
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.generation import Asked, Made, Model, Task
@@ -29,7 +41,7 @@ TOKENS = [
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory) -> StoreSource:
-    plan = prepare.plan("wsprites", tmp_path_factory.mktemp("home"), ("test",), 5, size="64x48", frames=12)
+    plan = prepare.plan("wsprites", tmp_path_factory.mktemp("home"), ("test", "val"), 5, size="64x48", frames=12)
     prepare.make(plan)
     return StoreSource(store.Store(plan.folder, "test"))
 
@@ -106,9 +118,9 @@ def test_what_a_dataset_does_not_say_cannot_be_asked():
     controls.check_set("reversed", ["turn", "camera"], KNOWN)
     with pytest.raises(controls.Absent, match="does not say what undoes jump"):
         controls.check_set("reversed", ["turn", "jump"], KNOWN)
-    for tracks in (["turn"], ["camera"]):
+    for names in (["turn"], ["camera"]):
         with pytest.raises(controls.Absent, match="some of its actions are the camera's and some are not"):
-            controls.check_set("new-local", tracks, KNOWN)
+            controls.check_set("new-local", names, KNOWN)
 
 
 def test_what_wsprites_undoes_twice_is_as_it_was(real):
@@ -242,6 +254,7 @@ def test_a_trained_model_is_told_the_set_under_the_seed_of_its_case(real, tmp_pa
     monkeypatch.setattr(generation, "_loaded", lambda *run: SimpleNamespace(system=None, facts=facts))
     monkeypatch.setattr(Model, "facts", lambda self: {})
     monkeypatch.setattr(Model, "history", lambda self: {})
+    monkeypatch.setattr(Model, "strangeness", lambda self, real: {})
     monkeypatch.setattr(generation, "_speed", lambda *asked: {})
     model = Model("toy", tmp_path / "run")
     manifest = generation.generate(model, protocol(samples=2), real, tmp_path / "out", seed=4)
@@ -262,6 +275,65 @@ def test_a_trained_model_is_told_the_set_under_the_seed_of_its_case(real, tmp_pa
     for index, each in enumerate(heard):
         np.testing.assert_array_equal(each.driving, task(real).window(task(real).partner(index)))
         assert swapped["clips"][index]["from"] == f"{real.ids[task(real).partner(index)]}@0"
+
+
+# Every kind of control
+
+
+def test_every_kind_of_control_has_a_protocol():
+    assert {protocol.control for protocol in protocols.load_all().values()} == set(controls.CONTROLS)
+
+
+SANITY = ("truth", "real", "copy-last", "shuffled-control", "noise")
+
+
+@pytest.mark.parametrize("kind", ["sparse-motion", "swap", "length"])
+def test_sanity_rows_answer_what_needs_no_actions(real, tmp_path, kind):
+    """With what was wanted beside every clip; in order, where the protocol's metrics need no weights from elsewhere."""
+    asked = replace(protocols.load(f"wsprites-{kind}"), select=Select("first"), predict=8)
+    found = {}
+    for name in SANITY:
+        generation.generate(generation.model(name), asked, real, tmp_path / name)
+        rows = scoring.score(FolderSource(tmp_path / name), real, asked)
+        absent = {row.metric for row in rows if row.value is None}
+        assert absent <= {"lpips", "fvd", "fvd-sliding"} | ({"add-sprite"} if name == "noise" else set())
+        found[name] = {row.metric: row.value for row in rows}
+    table = np.load(next((tmp_path / "noise").rglob("*.npz")))
+    if kind == "sparse-motion":
+        assert table["told_sparse_motion"].shape == (9, 3, 48, 64)
+        errors = {name: found[name]["controlepe"] for name in SANITY}
+        assert errors["truth"] == 0 and found["truth"]["controlepe-cosine"] == pytest.approx(1)
+        assert min(errors[name] for name in SANITY[1:]) > 0 and max(errors, key=errors.get) == "noise"
+        assert found["copy-last"]["controlepe-cosine"] == 0
+    elif kind == "swap":
+        told = generation.Task(asked, real, [protocols.Case(clip, 0, 9, context=1) for clip in real.ids])
+        first = np.load(tmp_path / f"copy-last/{real.ids[0]}@0#0.npz")["told_local_action"]
+        np.testing.assert_array_equal(first[1:], real.track("local_action", real.ids[told.partner(0)])[1:9])
+        actions = {name: found[name]["action"] for name in SANITY}
+        assert actions["truth"] > 0.95 and max(actions, key=actions.get) == "truth" and actions["noise"] == 0
+        assert found["truth"]["identity"] > 0.9 > found["shuffled-control"]["identity"]
+    else:
+        assert table["told_length"].tolist() == [8]
+        assert found["truth"]["identity"] > 0.9 > found["real"]["identity"]
+    assert found["truth"]["mdr-sprite"] == 0 and found["noise"]["mdr-sprite"] > 80
+
+
+def test_what_another_clip_does_is_not_guessed(made, real):
+    """Clips that lie alone were told nobody knows what: the real action of the given clip was not wanted."""
+    asked = replace(protocols.load("wsprites-swap"), select=Select("first"), predict=8)
+    clips = {clip: real.frames(clip, 0, 9) for clip in real.ids}
+    (row,) = scoring.score(tiny.Named(clips), real, asked, ["action"])
+    assert row.value is None and "has no track told_local_action" in row.note
+
+
+@pytest.mark.parametrize("kind", [*controls.CONTROLS, "shuffled", "a person", None])
+def test_a_manifest_may_name_any_control(made, real, kind):
+    outputs = FolderSource(made["copy-last"].paths[made["copy-last"].ids[0]].parent.parent)
+    outputs.manifest = {**made["copy-last"].manifest, "control": kind}
+    assert scoring.score(outputs, real, protocol(), ["psnr"])[0].value > 0
+    outputs.manifest["control"] = "telepathy"
+    with pytest.raises(VbenchError, match='the manifest says control "telepathy", expected one of none, class'):
+        scoring.score(outputs, real, protocol(), ["psnr"])
 
 
 # Pairing
@@ -411,6 +483,27 @@ def test_sanity_rows_stand_in_order_of_obedience(scores):
     assert not any("truth, which must obey better" in remark for remark in table.remarks)
 
 
+def test_what_obeys_now_and_then_stands_between(made, real, tmp_path):
+    """In place of a trained network: the truth's answers in three of five cases, those of another control in two."""
+    for name in made["shuffled-control"].ids:
+        obeys = real.ids.index(name.partition("@")[0]) < 3
+        tiny.write_outputs(tmp_path / "often", {name: made["truth" if obeys else "shuffled-control"].frames(name)})
+    obedience = ("action", "action-macro", "deltapsnr", "deltapsnr-mean", "deltassim")
+    assert set(obedience) <= set(suites.load("control").obedience)
+    answers = {"often": FolderSource(tmp_path / "often"), **made}
+    rows = [row for outputs in answers.values() for row in scoring.score(outputs, real, protocol(), obedience)]
+    found = {(row.model, row.metric): row.value for row in rows}
+    for metric in obedience:
+        truth, often, shuffled, noise = (found[n, metric] for n in ("truth", "often", "shuffled-control", "noise"))
+        assert truth > often > max(shuffled, noise), metric
+        assert shuffled > noise or not metric.startswith("action"), metric
+    (table,) = leaderboard.tables(rows)
+    said = [metric for metric in obedience if found["shuffled-control", metric] < found["noise", metric]]
+    assert table.remarks == [
+        f"{metric}: noise stands above shuffled-control, which must obey better" for metric in said
+    ]
+
+
 def test_a_sanity_row_out_of_order_is_said(scores):
     worse = [replace(scores["truth"]["deltapsnr"], value=-3.0), replace(scores["noise"]["deltapsnr"], value=0.0)]
     trained = replace(worse[0], model="my run", value=-1.0)
@@ -430,6 +523,51 @@ def test_no_score_depends_on_how_many_clips_go_together(scores, made, real, monk
         assert (row.value, row.low, row.high) == tuple(
             getattr(scores["truth"][row.metric], n) for n in ("value", "low", "high")
         )
+
+
+@pytest.fixture(scope="module")
+def tracked(made, real, tmp_path_factory) -> FolderSource:
+    """Another clip's future with tracks of it, as a model may have found and been told them, and not quite right."""
+    folder, rng = tmp_path_factory.mktemp("tracked") / "out", np.random.default_rng(7)
+    for name in made["shuffled-control"].ids:
+        tiny.write_outputs(folder, {name: made["shuffled-control"].frames(name)})
+        clip = name.partition("@")[0]
+        known = real.tracks_of(clip, ["local_action", "motion_fg", "motion_bg", "masks", "position"], 0, 10)
+        known |= {word: track + rng.normal(size=track.shape) for word, track in known.items() if word[:6] != "local_"}
+        known["masks"] = known["masks"].clip(0, 255).astype(np.uint8)
+        told = rng.random((10, 3, 48, 64)) * (rng.random((10, 1, 48, 64)) < 0.01)
+        tracks.write(folder / f"{name}.npz", known | {"told_sparse_motion": told}, 10)
+    return FolderSource(folder)
+
+
+WHOLE_SUITE = [*suites.load("control").metrics, "endpoint-position", "endpoint-sprite", "shift-bg", "controlepe-inside"]
+
+
+@pytest.fixture(scope="module")
+def at_once(tracked, real) -> dict[str, scoring.Row]:
+    return {row.metric: row for row in scored_by(tracked, real, 8)}
+
+
+def scored_by(outputs, real, cases: int, workers: int = 1) -> list[scoring.Row]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "CHUNK", 3 * cases)  # each has two other answers
+        return scoring.score(outputs, real, protocol(), WHOLE_SUITE, workers=workers)
+
+
+@pytest.mark.parametrize(("cases", "workers"), [(1, 1), (3, 1), (3, 2)])
+def test_no_number_of_the_suite_depends_on_batches_and_workers(tracked, real, at_once, cases, workers):
+    for row in scored_by(tracked, real, cases, workers):
+        same = at_once[row.metric]
+        numbers = [np.array([r.value, r.low, r.high, *r.per_frame], float) for r in (row, same)]  # None is NaN
+        np.testing.assert_allclose(*numbers, rtol=1e-9, atol=1e-12, err_msg=row.metric)
+        assert (row.n, row.note, row.signature) == (same.n, same.note, same.signature)
+
+
+def test_of_the_suite_these_have_numbers_here(at_once):
+    """So that the test above compares some of each module; the others need weights, training or other answers."""
+    numbers = {metric.partition("-")[0] for metric, row in at_once.items() if row.value is not None}
+    lacking = {metric.partition("-")[0] for metric in WHOLE_SUITE} - numbers
+    assert lacking == {"idm", "deltalpips", "lpips", "reversal", "separation", "latency"}
 
 
 def test_several_samples_are_compared_with_their_own_other_answers(real, tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from vbench_ctl import leaderboard, protocols, rows
+from vbench_ctl import leaderboard, protocols, rows, scoring
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.leaderboard import as_csv, markdown, published_rows, select, tables
@@ -157,8 +157,47 @@ def test_no_published_number_hides_another():
     assert [key for key, count in counts.items() if count > 1] == []
     known = protocols.load_all()
     assert all(r.metric in known[r.protocol].metrics for r in everything)
-    higher = {r.metric.partition("-")[0] for r in everything if r.direction == "higher"}
-    assert higher <= {"psnr", "ssim", "is", "vis", "clipsim", "avalign"}
+
+
+PAPERS = {
+    "higher": {"psnr", "ssim", "vis", "clipsim", "avalign", "dacc"},
+    "lower": {"fvd", "fid", "vfid", "lpips", "add", "mdr", "dmse"},
+}
+
+
+def test_every_published_column_is_one_of_ours_or_listed_as_without():
+    """With the direction that papers have it in, which is ours."""
+    everything = published_rows(include_unverified=True)
+    for r in everything:
+        ours = protocols.WITHOUT_COUNTERPART.get(r.metric) or scoring.metric(r.metric).direction
+        assert r.direction == ours and r.metric.partition("-")[0] in PAPERS[ours], r.metric
+    assert {r.metric.partition("-")[0] for r in everything} == PAPERS["higher"] | PAPERS["lower"]
+    asked = {metric for protocol in protocols.load_all().values() for metric in protocol.metrics}
+    assert {metric for metric in asked if not scoring.is_known(metric)} == set(protocols.WITHOUT_COUNTERPART)
+
+
+def test_the_collected_numbers_are_all_there(shared):
+    """Those of the specification, each under its name; ours may say more about them."""
+    held, wanted = (
+        list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+        for path in (leaderboard._results() / "published.csv", shared / "specs/published_scores.csv")
+    )
+    keys = ("dataset", "protocol", "method", "year", "metric", "value", "verified", "std")
+    assert {tuple(each[key] for key in keys) for each in wanted} <= {tuple(each[key] for key in keys) for each in held}
+
+
+def test_delta_columns_of_caddy_stand_beside_ours():
+    name = "tennis-caddy-rec16@1"
+    ours = [
+        Row(token, value, None, None, scoring.metric(token).direction, 206, name, PSNR, "mine", unit="%")
+        for token, value in (("dacc-person", 50.0), ("dmse-person", 80.0))
+    ]
+    (table,) = tables([*ours, *select(published_rows(True), [name])])
+    labels = table.labels()
+    for token, arrow in (("dacc-person", "↑"), ("dmse-person", "↓")):
+        at = labels.index(f"{token} (%) {arrow}")
+        assert labels[at + 1] == f"{token} {arrow}, published, unverified"
+        assert table.cells["CADDY (2021)"][table.columns[at + 1]].value == {"↑": 45.5, "↓": 72.2}[arrow]
 
 
 def test_published_numbers_stand_beside_ours_not_among_them():

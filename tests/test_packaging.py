@@ -117,7 +117,22 @@ def test_the_metadata_says_what_it_needs(built):
     assert metadata["Name"] == "vbench-ctl"
     assert metadata["Requires-Python"] == ">=3.11"
     assert "Apache-2.0" in (metadata["License"], metadata["License-Expression"])  # setuptools changed the field
-    assert {"tf", "ray", "web", "track", "download", "skvideo", "all", "test"} <= {*metadata.get_all("Provides-Extra")}
+    assert {"tf", "ray", "web", "track", "download", "remote", "skvideo", "all", "test"} <= {
+        *metadata.get_all("Provides-Extra")
+    }
+
+
+def test_an_index_takes_what_is_built(built):
+    pytest.importorskip("twine", reason="twine is not installed; the extra test has it")
+    done = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *built], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_an_index_shows_points_at_nothing_that_it_lacks(built):
+    with zipfile.ZipFile(built[1]) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        shown = message_from_bytes(wheel.read(name)).get_payload()
+    assert "vbench-ctl score" in shown and [at for at in re.findall(r"\]\(([^)]+)", shown) if "://" not in at] == []
 
 
 def test_the_version_is_one_everywhere():

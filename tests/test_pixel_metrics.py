@@ -324,3 +324,5 @@ def test_benchmark_compares_equal_things(rng):
     ours = ssim.values(real, fake)
     assert benchmark.per_frame(real, fake) == pytest.approx(ours, rel=1e-9)
     assert benchmark.per_plane(real, fake) == pytest.approx(ours, rel=1e-9)
+    if benchmark.cv2:
+        assert benchmark.by_opencv(real, fake) == pytest.approx(ours, rel=1e-9)

@@ -15,6 +15,7 @@ from vbench_ctl import protocols
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.protocols import Case, Select, cases, load, output_keys, real_cases
 
+ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "protocols"
 ALL = protocols.load_all()
 # Metric families that a protocol may ask for; what follows a dash is a variant.
@@ -32,6 +33,7 @@ METRICS = {
         "dacc",
         "dmse",
         *("deltapsnr", "deltalpips", "deltassim", "counterfactual", "reversal", "separation", "identity", "drift"),
+        "controlepe",
         "clipsim",
         "avalign",
         "endpoint",
@@ -101,7 +103,7 @@ def test_every_id_of_the_specification_exists(shared):
     assert wanted <= set(ALL)
     assert {f"dtdb-{t}-128-c1-p16@2" for t in ("fire", "clouds", "vegetation", "waterfall")} <= set(ALL)
     ours = {id for id in set(ALL) - wanted if not id.startswith("wsprites-")}  # of the data set that we make ourselves
-    assert ours == {id for id in ALL if id.startswith("dtdb") and id.endswith("@2")}
+    assert ours == {id for id in ALL if id.startswith(("dtdb", "bair256-glass", "tennis-glass")) and id.endswith("@2")}
 
 
 def braces(word: str) -> list[str]:
@@ -136,6 +138,54 @@ def test_quirks_agree_with_the_fields_they_explain():
         assert ("other-reals" in p.quirks) == (p.reals is not None), p.id
         assert ("bgr" in p.quirks) == ("fvd-ccvs" in p.metrics), p.id
         assert "mp4" not in p.quirks or p.lossy, p.id
+        assert ("teacher-forced" in p.quirks) == p.teacher_forced, p.id
+        assert ("train-mode" in p.quirks) == (p.train_mode > 0), p.id
+
+
+RELEASED, FREE = {"teacher_forced": True, "train_mode": 4}, {"teacher_forced": False, "train_mode": 0, "moved": False}
+
+
+@pytest.mark.parametrize("options", [None, "odd", {}, {"temperature": 1.0}, {"teacher_forced": True}, RELEASED])
+def test_what_a_manifest_does_not_tell_of_options_is_taken_on_trust(options):
+    protocols.check_made(load("wsprites-glass@1"), options, "out")
+
+
+def test_clips_made_otherwise_than_a_protocol_says_are_refused():
+    for name in ("bair256-glass-rec30", "tennis-glass-rec16", "wsprites-glass"):
+        first, second = ALL[f"{name}@1"], load(name)
+        assert second.id == f"{name}@2" and (second.context, second.predict) == (1, first.predict)
+        assert replace(first.select, seed=None) == replace(second.select, seed=None)
+        protocols.check_made(second, FREE, "out")
+        with pytest.raises(
+            UsageError, match=f"made with --teacher-forced --train-mode {first.train_mode}, and those of"
+        ):
+            protocols.check_made(first, FREE, "out")
+    with pytest.raises(UsageError) as refused:
+        protocols.check_made(ALL["wsprites-glass@1"], FREE, "out")
+    assert str(refused.value) == (
+        "wsprites-glass@1 is of clips made with --teacher-forced --train-mode 4, and those of out are made with neither "
+        "--teacher-forced nor --train-mode; generate them as it says, or for wsprites-glass@2"
+    )
+    for id, options in (("wsprites-glass@2", RELEASED), ("wsprites-glass-small@1", {"teacher_forced": True})):
+        with pytest.raises(UsageError, match=f"{id} is of clips made with neither"):
+            protocols.check_made(ALL[id], options, "out")
+    with pytest.raises(UsageError, match=r"with --teacher-forced --train-mode 1; generate them as it says$"):
+        protocols.check_made(ALL["wsprites-glass@1"], {**RELEASED, "train_mode": 1}, "out")
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "results" / "reproduced").glob("glass-*.json")), ids=lambda file: file.stem
+)
+def test_our_rows_of_glass_are_of_freely_running_protocols(file):
+    for row in json.loads(file.read_text("utf-8")):
+        assert not ALL[row["protocol"]].teacher_forced and not ALL[row["protocol"]].train_mode
+        assert row["metric"] in ALL[row["protocol"]].metrics
+
+
+def test_published_rows_of_glass_are_of_its_release():
+    with open(ROOT / "results" / "published.csv", newline="", encoding="utf-8") as rows:
+        found = {row["protocol"] for row in csv.DictReader(rows) if row["method"] == "GLASS"}
+    assert found and all(ALL[id].teacher_forced and ALL[id].train_mode for id in found)
 
 
 def test_protocols_can_be_dictionary_keys():
@@ -228,6 +278,8 @@ def test_a_good_protocol_parses():
         ({"metric_frames": "{ psnr = 3 }"}, "metric_frames is {'psnr': 3}, expected a table of words"),
         ({"metric_samples": "{ fvd = 0 }"}, "metric_samples gives fvd 0, expected at least 1"),
         ({"metric_samples": '{ fvd = "1" }'}, "expected a table of whole numbers"),
+        ({"metric_samples": "{ fvd = 5 }"}, "metric_samples gives fvd 5, more than the samples per case, which are 1"),
+        ({"samples": "4", "metric_samples": "{ fvd = 5 }"}, "gives fvd 5, more than the samples per case, which are 4"),
         ({"metric_batches": '{ fvd = "16" }'}, 'metric_batches gives fvd "16", expected text like "16 clips"'),
         ({"select": '"undefined"'}, "note is missing: an undefined selection needs the reason"),
         ({"select": '"first"'}, "select is 'first', expected a table"),
@@ -270,7 +322,7 @@ def test_frames_samples_and_batches_of_a_metric():
     assert p.batch_of("psnr-piq") == (16, "clips") and p.batch_of("fvd") is None
     p = load("bair64-c2-p28")
     assert p.frames_of("psnr") == tuple(range(2, 30)) and p.frames_of("fvd") == tuple(range(30))
-    assert (p.samples_of("psnr"), p.samples_of("fvd")) == (100, 1)
+    assert (p.samples_of("psnr"), p.samples_of("fvd"), p.samples_of("fvd-ccvs")) == (100, 1, 1)
     p = load("bair256-ccvs-p2p-c1+1-p14")
     assert p.length == 16 and replace(p, scored="predicted").frames_of("fvd") == tuple(range(1, 15))
     assert load("bair64-cinn-c1-p15").frames_of("fvd") == tuple(range(16))  # of 17, the last is dropped
@@ -543,7 +595,9 @@ def test_the_card_of_one_protocol():
         "42 clips in the split; too short clips are left out; seed 0"
     )
     assert card["scored frames"] == "all 17"
-    assert card["  diversity"] == "frames the 16 predicted, 5 samples per case, whole batches of 16 clips only"
+    assert card["clips x samples"] == "1000 x 5"
+    assert card["  fvd"] == "1 sample per case, whole batches of 16 clips only"
+    assert card["  diversity"] == "frames the 16 predicted, whole batches of 16 clips only"
     assert dict(protocols.card(load("dtdb-fire-128-c1-p16@1")))["real frames"] == "-1 against the generated ones"
 
 
@@ -560,7 +614,7 @@ def test_the_table_has_a_row_per_protocol():
         "title": "BAIR frame prediction from two frames, 28 predicted, best of 100",
     }
     amounts = {row["id"]: (row["task"], row["clips x samples"]) for row in rows}
-    assert amounts["landscape128-c1-p16@2"] == ("1 -> 16", "918 x 1")
+    assert amounts["landscape128-c1-p16@2"] == ("1 -> 16", "918 x 5")
     assert amounts["nemo64-unc16@1"] == ("0 -> 16", "5000 generated")
     assert amounts["bair256-caddy-rec30@1"] == ("4 -> 26, inferred-actions", "all x 1")
     assert amounts["bair256-ccvs-p2p-c1+1-p14@1"] == ("1 + 1 last -> 14", "1280 x 1")

@@ -9,6 +9,7 @@ import tiny
 from tiny import Named, colours, noise
 
 from vbench_ctl import networks, protocols, scoring, video
+from vbench_ctl.cli import Failure, main
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.networks import Features, Place
 from vbench_ctl.protocols import Select
@@ -33,7 +34,11 @@ def test_weights_of_the_users_own_name_the_score(toy):
     assert all(row.signature.startswith(start) for row, start in zip(found, starts, strict=True))
     assert scoring.token_like(found[0].signature) == "dtfvd-1a2b3c4d"
     assert scoring.metric("dtfvd-32-1a2b3c4d").features.weights == "dti3d-32-1a2b3c4d"
-    for other in ("dtfvd-1a2b3c4", "psnr-1a2b3c4d", "dtfvd-64-1a2b3c4d"):
+    assert scoring.metric("diversity-dti3d-1a2b3c4d").features.weights == "dti3d-16-1a2b3c4d"
+    for other in (
+        *("dtfvd-1a2b3c4", "psnr-1a2b3c4d", "dtfvd-64-1a2b3c4d", "lpips-1a2b3c4d"),
+        *("diversity-pixel-1a2b3c4d", "diversity-dti3d-1a2b"),
+    ):
         with pytest.raises(UsageError, match="no variant of"):
             scoring.metric(other)
 
@@ -99,6 +104,13 @@ def test_groups_give_mean_and_deviation(toy):
     values = frechet_by_groups(colours(noise(16, 0)), colours(made), 8)
     assert row.value == pytest.approx(values.mean(), rel=1e-5) and ":8|" in row.signature
     assert row.high - row.value == pytest.approx(values.std(), rel=1e-4)
+    order = np.random.default_rng(0).permutation(16)
+    halves = [colours(noise(16, 0))[np.sort(half)] for half in np.split(order, 2)]
+    assert row.floor == pytest.approx(frechet_by_groups(*halves, 8).mean(), rel=1e-4)
+    (less,) = scoring.score(
+        Named({f"test/{n}": clip for n, clip in enumerate(made)}), real, replace(protocol, groups_of=16)
+    )
+    assert less.value > 0 and less.floor is None
 
 
 def test_a_release_that_drops_the_last_batch(toy):
@@ -133,7 +145,7 @@ def test_the_real_set_may_be_another_draw(toy):
     chosen = [int(case.clip[5:]) for case in protocols.real_cases(protocol, [(i, 6) for i in real.ids])]
     assert fvd.value == pytest.approx(frechet(colours(clips[chosen]), colours(clips)), rel=1e-5)
     assert "|12x1/7|" in fvd.signature and psnr.value == 100 and psnr.n == 12
-    assert toy.seen == 12 + 7  # windows that are not of the real set cost nothing
+    assert toy.seen == 12  # windows that are not of the real set cost nothing, and the others are the same clips again
 
 
 def test_without_its_weights_a_metric_says_how_to_get_them():
@@ -145,13 +157,121 @@ def test_without_its_weights_a_metric_says_how_to_get_them():
 
 def test_features_that_are_not_finite_are_named(toy, monkeypatch):
     monkeypatch.setattr(toy, "features", lambda clips, **options: np.full((len(clips), 3), np.nan, np.float32))
-    with pytest.raises(VbenchError, match=r'not finite for 5 of 5 clips, the first is clip "00000"'):
-        scoring.score(ArraySource(noise(5, 1)), ArraySource(noise(5, 0)), metrics=["fvd"])
+    (row,) = scoring.score(ArraySource(noise(5, 1)), ArraySource(noise(5, 0)), metrics=["fvd"])
+    assert row.value is None and 'not finite for 5 of 5 clips, the first is clip "00000"' in row.note
+
+
+def test_a_metric_that_fails_leaves_the_others_their_rows(toy, tmp_path, capsys):
+    """Too few clips for one, frames of another size for none; only where all fail does the command."""
+    real, fake = ArraySource(noise(4, 0)), ArraySource(noise(4, 1))
+    prdc, psnr, prefix = scoring.score(fake, real, metrics=["prdc", "psnr", "fvd-prefix"])
+    assert prdc.value is None and prdc.note.startswith("n/a: 5 neighbours among 4 real and 4 generated clips")
+    assert prefix.value is None and "the clips have 6 to 6 frames" in prefix.note and psnr.value > 0
+    for name, source in (("real", real), ("fake", fake)):
+        np.save(tmp_path / f"{name}.npy", np.stack(source.clips))
+    words = ["score", str(tmp_path / "fake.npy"), "--real", str(tmp_path / "real.npy"), "--device", "cpu", "--metrics"]
+    assert main([*words, "prdc,psnr"], standalone_mode=False) is None
+    assert main([*words, "prdc,fvdinf"], standalone_mode=False) == 1
+    assert main([*words, "prdc", "--json"], standalone_mode=False) == 1
+    assert "prdc: n/a: 5 neighbours" in capsys.readouterr().err
+
+
+def test_a_metric_that_failed_is_asked_for_no_further_clips(toy, monkeypatch):
+    asked = []
+
+    def broken(features, clips):
+        asked.append(1)
+        raise VbenchError("broken")
+
+    monkeypatch.setattr(networks, "where", broken)
+    (row,) = scoring.score(ArraySource(noise(30, 1)), ArraySource(noise(30, 0)), metrics=["fvd"])
+    assert row.note == "n/a: broken" and len(asked) == 1
+
+
+def test_a_clip_is_known_again_whatever_is_scored_beside_it(toy):
+    """Another number of fakes, other metrics, other samples: chunks differ and clips do not."""
+    real = noise(20, 0)
+    scoring.score(ArraySource(noise(20, 1)), ArraySource(real), metrics=["fvd"])
+    scoring.score(ArraySource(noise(17, 2)), ArraySource(real), metrics=["fvd"])
+    assert toy.seen == 40 + 17
+    scoring.score(ArraySource(noise(20, 1)), ArraySource(real), metrics=["fvd", "psnr"])
+    assert toy.seen == 57
+    protocol = tiny.protocol(samples=3, metrics=("fvd", "diversity"), metric_frames={})
+    made = {f"test/{n}@0#{k}": noise(1, 100 + 10 * n + k)[0] for n in range(20) for k in range(3)}
+    cases = Named({f"test/{n}": clip for n, clip in enumerate(real)})
+    scoring.score(Named(made), cases, protocol)
+    assert toy.seen == 57 + 60
+    first = {name: clip for name, clip in made.items() if name.endswith("#0")}
+    scoring.score(Named(first), cases, replace(protocol, samples=1), ["fvd"])
+    assert toy.seen == 57 + 60
+
+
+def test_few_clips_on_either_side_are_said_and_samples_are_no_clips(toy):
+    (row,) = scoring.score(ArraySource(noise(300, 0, 1, (2, 2))), ArraySource(noise(20, 1, 1, (2, 2))), metrics=["fvd"])
+    assert row.note == "only 20 real clips: below 256 it is biased upwards"
+    protocol = tiny.protocol(samples=16, metrics=("fvd",), metric_frames={})
+    real = Named({f"test/{n}": clip for n, clip in enumerate(noise(16, 0))})
+    made = {f"test/{n}@0#{k}": noise(1, 100 * n + k)[0] for n in range(16) for k in range(16)}
+    (row,) = scoring.score(Named(made), real, protocol)
+    assert "|16x16|" in row.signature and row.note == "only 16 clips: below 256 it is biased upwards"
+
+
+def test_whole_clips_of_unlike_lengths_are_said(toy):
+    fvd, fid = scoring.score(ArraySource(noise(5, 0)), ArraySource(noise(5, 1, 9)), metrics=["fvd", "fid"])
+    assert "the generated clips have 6 frames and the real ones 9; cut them to one length" in fvd.note
+    assert "cut them" not in fid.note and "|6-9f|" in fvd.signature
+    mixed = [*noise(3, 0), *noise(3, 1, 9)]
+    (row,) = scoring.score(ArraySource(mixed), ArraySource(mixed[::-1]), metrics=["fvd"])
+    assert "cut them" not in row.note
 
 
 def test_one_clip_is_no_set(toy):
-    with pytest.raises(VbenchError, match="expected at least 2"):
-        scoring.score(ArraySource(noise(1, 1)), ArraySource(noise(5, 0)), metrics=["fvd"])
+    (row,) = scoring.score(ArraySource(noise(1, 1)), ArraySource(noise(5, 0)), metrics=["fvd"])
+    assert row.value is None and "expected at least 2" in row.note
+
+
+def test_coverage_has_no_interval_where_clips_cannot_be_left_out(toy):
+    for count, interval in ((6, False), (7, True)):
+        (row,) = scoring.score(ArraySource(noise(count, 1)), ArraySource(noise(6, 0)), metrics=["prdc"])
+        assert 0 <= row.value <= 1 and (row.low is not None) is interval
+        assert ("too few to leave any out" in row.note) is not interval
+
+
+# Signatures asked for
+
+
+def test_a_default_may_bear_its_own_name(toy):
+    real, fake = ArraySource(noise(8, 0)), ArraySource(noise(8, 1))
+    rows = scoring.score(fake, real, metrics=["fvd-tf", "fvd", "fid-legacy_pytorch", "fid-legacy_tensorflow"])
+    assert [row.metric for row in rows] == ["fvd", "fid", "fid-tensorflow"]
+    named = "fvd|tf|i3d-k400:01234567|6f|8x1|ddof1|v1"
+    assert scoring.token_like(named) == "fvd"
+    scoring.check_like(rows[0], named)
+    with pytest.raises(VbenchError, match=r"differs in clips x samples 9x1 / 8x1$"):
+        scoring.check_like(rows[0], named.replace("8x1", "9x1"))
+
+
+def test_the_aggregate_of_a_signature_is_asked_for(toy):
+    protocol = tiny.protocol(samples=3, metric_frames={})
+    real = Named({f"test/{n}": clip for n, clip in enumerate(noise(4, 0))})
+    made = Named({f"test/{n}@0#{k}": noise(1, 10 * n + k)[0] for n in range(4) for k in range(3)})
+    for token in ("psnr@best", "psnr@worst", "psnr"):
+        (row,) = scoring.score(made, real, protocol, [token])
+        (again,) = scoring.score(made, real, protocol, [scoring.token_like(row.signature)], like=row.signature)
+        assert again.signature == row.signature and again.value == row.value
+
+
+def test_what_will_differ_is_said_before_the_work(toy, monkeypatch, tmp_path):
+    real, fake = ArraySource(noise(8, 0)), ArraySource(noise(8, 1))
+    (row,) = scoring.score(fake, real, metrics=["fvd"])
+    monkeypatch.setattr(scoring, "score_chunk", None)
+    for old, new, field in (("01234567", "89abcdef", "network"), ("ddof1", "ddof0", "computation")):
+        with pytest.raises(VbenchError, match=f"^fvd comes out as .* which differs in {field} "):
+            scoring.score(fake, real, metrics=["fvd"], like=row.signature.replace(old, new))
+    np.save(tmp_path / "clips.npy", noise(3, 0))
+    with pytest.raises(Failure, match='"" is no signature'):
+        words = ["score", str(tmp_path / "clips.npy"), "--real", str(tmp_path / "clips.npy"), "--like", ""]
+        main(words, standalone_mode=False)
 
 
 # With the real networks
@@ -215,12 +335,28 @@ def test_lpips_of_published_models(place, shared, model):
 
 
 def test_frames_too_small_for_a_network_are_refused(place):
-    small = ArraySource(noise(2, 0, 9, (16, 16)))
-    with pytest.raises(VbenchError, match="16x16 and lpips with alex needs at least 31x31"):
-        scoring.score(small, small, metrics=["lpips"], place=place)
-    short = ArraySource(noise(2, 0, 8, (16, 16)))
-    with pytest.raises(VbenchError, match="8 frames and this network needs at least 9"):
-        scoring.score(short, short, metrics=["fvd"], place=place)
+    small, short = ArraySource(noise(2, 0, 9, (16, 16))), ArraySource(noise(2, 0, 8, (16, 16)))
+    (lpips,) = scoring.score(small, small, metrics=["lpips"], place=place)
+    assert lpips.value is None and "16x16 and lpips with alex needs at least 31x31" in lpips.note
+    (fvd,) = scoring.score(short, short, metrics=["fvd"], place=place)
+    assert fvd.value is None and "8 frames and this network needs at least 9" in fvd.note
+
+
+def test_distances_of_a_pair_are_computed_once(place, monkeypatch):
+    """All metrics on LPIPS look at the same ones, and so does the next command."""
+    extractor = networks.extractor(scoring.metric("lpips").features)
+    seen = []
+    monkeypatch.setattr(
+        extractor, "maps", lambda frames, whole=extractor.maps, **how: seen.append(len(frames)) or whole(frames, **how)
+    )
+    real, fake = (ArraySource(noise(3, seed, 4, (32, 40))) for seed in (0, 1))
+    names = ["lpips", "drift-lpips", "drift-lpips-area", "lpips-spatial"]
+    first, again = (scoring.score(fake, real, metrics=names, place=place) for _ in range(2))
+    assert sum(seen) == 3 * 4 * 2 and [row.value for row in first] == [row.value for row in again]
+    for row, spatial in ((first[0], False), (first[3], True)):
+        whole = [extractor.distances(a, b, spatial=spatial)[0] for a, b in zip(real.clips, fake.clips, strict=True)]
+        assert row.value == pytest.approx(np.mean(whole), rel=1e-6)
+    assert first[0].value != first[3].value
 
 
 def test_identity_does_not_depend_on_the_file(place):
@@ -242,6 +378,8 @@ def test_statistics_stand_for_a_real_set(tmp_path, toy):
     assert ",real-stats-" in row.signature and row.floor is None and row.n == 40
     with pytest.raises(UsageError, match="kvd needs the real clips themselves"):
         scoring.score(fake, ArraySource([], "stats"), metrics=["kvd"], real_stats=path)
+    with pytest.raises(UsageError, match=r"fvd-styleganv divides covariances by N, which .* does not say"):
+        scoring.score(fake, ArraySource([], "stats"), metrics=["fvd", "fvd-styleganv"], real_stats=path)
     with pytest.raises(VbenchError, match=r"not a readable \.npz file"):
         path.write_bytes(b"no statistics")
         scoring.score(fake, ArraySource([], "stats"), metrics=["vfid"], real_stats=path)

@@ -180,6 +180,8 @@ def test_real_clips_beat_shuffled_ones_and_those_beat_noise(tmp_path, real):
     assert "no sprite in 0 %; real clips reach" in found[0]["action"].note
     assert "always the commonest" in found[2]["action"].note
     assert len(found[0]["identity"].per_frame) == FRAMES - 1
+    reached = f"real clips reach {found[0]['identity'].value:.4f}"  # the same whatever was generated
+    assert all(rows["identity"].note.startswith(reached) for rows in found)
     assert found[0]["action"].signature.startswith("action|default|sprite-probe:")
     counts = np.array(found[1]["action"].details["confusion"]["counts"])
     assert np.trace(counts) / counts.sum() == pytest.approx(found[1]["action"].value)

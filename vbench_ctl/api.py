@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vbench_ctl import networks, pairing, protocols, scoring, sources
-from vbench_ctl.errors import VbenchError
+from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.networks import Place
 from vbench_ctl.rows import Row, table
 
@@ -15,10 +15,11 @@ __all__ = ["Scores", "score", "table"]
 def score(
     fake: Any,
     real: Any,
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     protocol: str | None = None,
     split: str | None = None,
     model: str | None = None,
+    allow_lossy: bool = False,
     device: str = "auto",
     root: str | Path | None = None,
     workers: int = 1,
@@ -26,6 +27,8 @@ def score(
 ) -> list[Row]:
     """Score generated clips against real ones: arrays or tensors (N, T, H, W, 3) uint8, paths, or clips one by one.
 
+    Clips that an iterator makes lie in a temporary file until the scores are there. Metrics are a list, or a text as on
+    the command line: "fvd,psnr".
     With `workers` above 1 the calling script needs `if __name__ == "__main__":`, as everywhere in Python.
     """
     named = protocols.load(protocol) if protocol else None
@@ -33,22 +36,29 @@ def score(
         sources.as_source(fake, "the generated clips"),
         sources.as_source(real, "the real clips", named.split if named else split),
         named,
-        metrics,
+        _tokens(metrics),
         model,
+        allow_lossy,
         workers=workers,
         place=Place(str(root) if root else None, device, backend),
     )
+
+
+def _tokens(metrics: str | Sequence[str]) -> Sequence[str]:
+    return [token.strip() for token in metrics.split(",")] if isinstance(metrics, str) else metrics
 
 
 class Scores:
     """Scores that are fed batch by batch, as in a training loop, and keep no pixels: update, compute, reset."""
 
     def __init__(
-        self, metrics: Sequence[str], device: str = "auto", root: str | Path | None = None, backend: str = "torch"
+        self, metrics: str | Sequence[str], device: str = "auto", root: str | Path | None = None, backend: str = "torch"
     ) -> None:
-        self.metrics = tuple(scoring.metric(token) for token in metrics)
+        self.metrics = tuple(scoring.metric(token) for token in _tokens(metrics))
         scoring.check_aggregates(None, self.metrics)
         self.place = networks.settled(Place(str(root) if root else None, device, backend), self.metrics)
+        reasons = {each: networks.missing(each.features) for each in self.metrics if each.features}
+        self._lacking = {each: reason for each, reason in reasons.items() if reason}
         self.reset()
 
     def reset(self) -> None:
@@ -56,26 +66,39 @@ class Scores:
         self._scored: list[Any] = []
         self._fakes = self._reals = 0
 
-    def update(self, fake: Any, real: Any) -> None:
-        """Add generated and real clips; metrics that compare clip with clip take them as pairs, in this order."""
-        fakes = sources.as_source(fake, "the generated clips", first=self._fakes)
-        reals = sources.as_source(real, "the real clips", first=self._reals)
-        if any(each.compares_cases for each in self.metrics):
+    def update(self, fake: Any = None, real: Any = None) -> None:
+        """Add generated clips, real ones or both; metrics that compare clip with clip take them as pairs, in this order."""
+        if fake is None and real is None:
+            raise UsageError("update has no clips to add; give it generated ones, real ones or both")
+        fakes = _added(fake, "the generated clips", self._fakes)
+        reals = _added(real, "the real clips", self._reals)
+        able = tuple(each for each in self.metrics if each not in self._lacking)
+        if paired := [each.token for each in able if each.compares_cases]:
             if len(fakes.ids) != len(reals.ids):
-                raise VbenchError(f"{len(fakes.ids)} generated and {len(reals.ids)} real clips make no pairs")
+                raise VbenchError(
+                    f"{len(fakes.ids)} generated and {len(reals.ids)} real clips make no pairs, which {paired[0]} compares; "
+                    "give as many of both"
+                )
             pairs = [pairing.Pair(name, (own,)) for name, own in zip(reals.ids, fakes.ids, strict=True)]
         else:
             pairs = pairing.pairs(None, reals, fakes, alone=True)
-        question = scoring.Question(fakes, reals, None, self.metrics, self.place)
+        question = scoring.Question(fakes, reals, None, able, self.place)
         for part in scoring.chunked(pairs):
             self._scored += scoring.score_chunk(question, scoring.decode_chunk(question, part))
         self._fakes += len(fakes.ids)
         self._reals += len(reals.ids)
 
     def compute(self) -> dict[str, Row]:
-        """Return the row of each metric over everything so far."""
+        """Return the row of each metric over everything so far; of one that cannot be had, why."""
         if not self._scored:
             raise VbenchError("nothing was added yet; call update first")
         networks.use(self.place)
         report = scoring.Report(None, self._scored, "in memory", "in memory", "", {})
-        return {each.token: report.row(each) for each in self.metrics}
+        return {
+            each.token: report.absent(each, self._lacking[each]) if each in self._lacking else report.row(each)
+            for each in self.metrics
+        }
+
+
+def _added(clips: Any, name: str, first: int) -> sources.Source:
+    return sources.ArraySource([], name) if clips is None else sources.as_source(clips, name, first=first)

@@ -25,6 +25,7 @@ class Control:
     tracks: tuple[str, ...] = ()  # of the real clips; those that there are get told
     entries: str = "all"  # of all frames, of the "last" one, of the "given" ones, or of the "clip" as a whole
     computed: bool = False  # from the real frames, where the store has no such track
+    estimated: bool = False  # likewise, but by the model itself
 
     @property
     def of_steps(self) -> bool:
@@ -40,7 +41,7 @@ CONTROLS = {
         ("actions", "global_action", "local_action", "shift_fg", "shift_bg", "motion_fg", "motion_bg"),
     ),
     "inferred-actions": Control("the real clip, in which the model finds latent actions itself and says which"),
-    "state": Control("the state in each frame", ("state",)),
+    "state": Control("the state in each frame", ("state",), estimated=True),
     "endpoint": Control("the state in the last frame", ("state", "position"), "last"),
     "sparse-motion": Control(
         f"of each step a map (3, H, W) of dx, dy and mask: how {POINTS} pixels move", ("sparse_motion",), computed=True
@@ -50,6 +51,9 @@ CONTROLS = {
     "swap": Control("another real clip, whose motion the given appearance takes over"),
     "length": Control("how many frames to make"),
 }
+
+# What the manifest of outputs may say of them: a control, another case's in its place, or who gave it.
+HEEDED = (*CONTROLS, "shuffled", "a person")
 
 # Sets of answers to one case that differ in what is told, or in the seed alone.
 SETS = {

@@ -10,11 +10,15 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vbench_ctl.errors import VbenchError
+
+if TYPE_CHECKING:  # a command that starts no workers need not wait for it
+    from concurrent.futures import Executor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,8 +49,9 @@ def run(
     """Yield (index, function(item)) as they get done; `function` must be importable when there are several workers.
 
     Each worker gets the function once, so what all items share belongs there: functools.partial(function, shared).
-    Work for a GPU is done by one worker here; on a Ray cluster by one worker per GPU, which sees no other.
-    With `prepare` it is function(prepare(item)); this process alone prepares the next item meanwhile, in a thread.
+    Work for a GPU is done by this process alone; on a Ray cluster by one worker per GPU, which sees no other.
+    With `prepare` it is function(prepare(item)); this process alone prepares the next item meanwhile, in a thread, and for
+    a GPU the workers prepare the next ones.
     """
     if not items:
         return
@@ -55,13 +60,25 @@ def run(
     if workers == "ray":
         yield from _run_on_ray(function, items, gpu)
         return
-    processes = 1 if gpu else min(workers, len(items))
-    if processes <= 1:
-        with contextlib.closing(_ahead(prepare, items) if prepare else (item for item in items)) as ready:
+    processes = min(workers, len(items))
+    if gpu or processes <= 1:
+        ready = _ahead(prepare, items, processes) if prepare else (item for item in items)
+        with contextlib.closing(ready):
             yield from ((index, function(item)) for index, item in enumerate(ready))
         return
+    from concurrent.futures import as_completed
+
+    with _pool(function, processes) as pool:
+        futures = {pool.submit(_call, item): index for index, item in enumerate(items)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+@contextlib.contextmanager
+def _pool(function: Callable[[Any], Any], processes: int) -> Iterator["Executor"]:
+    """Start processes that have the function; one that is killed is a sentence."""
     import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
     # Spawned, not forked: a fork copies locks and thread pools in whatever state they are.
@@ -69,9 +86,7 @@ def run(
     start = os.getpid(), pickle.dumps(function)
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=start)
     try:
-        futures = {pool.submit(_call, item): index for index, item in enumerate(items)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        yield pool
     except BrokenProcessPool as error:
         raise VbenchError(
             f"one of {processes} worker processes was killed, most often for lack of memory; run again with fewer --workers"
@@ -80,17 +95,19 @@ def run(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ahead(prepare: Callable[[Item], Any], items: Sequence[Item]) -> Generator[Any]:
-    """Yield prepare(item) of one item after the other, a thread being at work on the next."""
+def _ahead(prepare: Callable[[Item], Any], items: Sequence[Item], processes: int) -> Generator[Any]:
+    """Yield prepare(item) of one item after the other; each process is at work on one of the next, or a thread of this one."""
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(prepare, items[0])
-        for item in items[1:]:
-            ready = following.result()
-            following = thread.submit(prepare, item)
+    alone = processes <= 1
+    call = prepare if alone else _call
+    with ThreadPoolExecutor(1) if alone else _pool(prepare, processes) as pool:
+        left = iter(items)
+        following = deque(pool.submit(call, item) for item in islice(left, max(processes, 1)))
+        while following:
+            ready = following.popleft().result()
+            following.extend(pool.submit(call, item) for item in islice(left, 1))
             yield ready
-        yield following.result()
 
 
 def _in_turn(prepare: Callable[[Any], Any], function: Callable[[Any], Result], item: Any) -> Result:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import io
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vbench_ctl import controls, execute, files, pairing, pictures, provenance, registry, resize, speed, tracks, video
+from vbench_ctl import (
+    controls,
+    execute,
+    files,
+    pairing,
+    pictures,
+    protocols,
+    provenance,
+    registry,
+    resize,
+    speed,
+    tracks,
+    video,
+)
 from vbench_ctl.controls import Meaning
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
@@ -23,6 +37,7 @@ if TYPE_CHECKING:  # a list of baselines must not wait for torch
     import torch
 
 SHOWN = 16  # clips on a sheet
+LENGTH = 16  # frames that a way makes unless told otherwise
 CHUNK = 8  # clips of one work item, which a trained model makes together
 
 
@@ -61,6 +76,21 @@ class Task:
         given, known = self.protocol.context, self.meaning
         partner = functools.partial(self._partners_controls, index)
         return controls.told(self.set, own, partner, given, self.seed, index, known)
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """The tracks that a model estimates itself from the real frames, since the store has none of them."""
+        control = controls.CONTROLS[self.protocol.control]
+        return () if not control.estimated or set(control.tracks) & set(self.real.tracks) else control.tracks
+
+    def wanted(self, index: int) -> tracks.Tracks:
+        """Return what an answer is to do: what a model is told, or what is done in the clip whose motion it takes over."""
+        if self.protocol.control != "swap":
+            return self.controls(index)
+        if not set(controls.CONTROLS["actions"].tracks) & set(self.real.tracks):
+            return {}
+        acting = dataclasses.replace(self.protocol, control="actions")
+        return dataclasses.replace(self, protocol=acting, set="new-actions").controls(index)
 
     def absent(self, word: str) -> str:
         """Say why the cases cannot be asked with a set; nothing if they can."""
@@ -134,7 +164,7 @@ class Asked:
     context: np.ndarray  # uint8 (context, H, W, 3); no frames at all when nothing is given
     ending: np.ndarray  # uint8 (ending, H, W, 3)
     predict: int
-    controls: dict[str, np.ndarray]
+    controls: dict[str, np.ndarray]  # none where the store lacks what a model can estimate itself
     real: np.ndarray | None
     size: tuple[int, int]  # height and width of the frames wanted; those given may have been made smaller for the model
     seed: tuple[int, ...]
@@ -201,6 +231,23 @@ class Model:
 
         return {"run": runs.history(runs.open_run(self.run))}
 
+    def strangeness(self, real: Source | None) -> dict[str, str]:
+        """Return what a manifest says of a run that meets other data than it was trained on, as far as both are stores."""
+        if not self.run or real is None or "dataset" not in real.manifest:
+            return {}
+        from vbench_ctl import runs
+
+        seen = " + ".join(map(str, runs.open_run(self.run).about["data"].values()))
+        stores = dict.fromkeys(found[0] for found in re.finditer(r"(?<!\S)\S+ \S+(?= \S+ [0-9a-f]{64}\b)", seen))
+        own = _data_of(f"{real.manifest['dataset']} {real.manifest.get('variant', '')}")
+        return {} if not stores or own in map(_data_of, stores) else {"trained_on": ", ".join(stores)}
+
+
+def _data_of(name: str) -> tuple[str, str]:
+    """Return the dataset of a store, and the word that its variant begins with: what follows are sizes and how many clips."""
+    dataset, _, variant = name.partition(" ")
+    return dataset, re.split(r"[^a-z]", variant)[0]
+
 
 def model(word: str | Path, device: str = "cpu", **options: Any) -> Model:
     """Resolve a word of the command line: the folder of a run, or the name of a baseline that needs no training."""
@@ -235,12 +282,7 @@ def generate(
     model: Model, protocol: Protocol, real: Source, out: Path, seed: int = 0, workers: execute.Workers = 1
 ) -> dict[str, Any]:
     """Write one lossless video per case and sample, and the manifest; what is there already is kept."""
-    taken = getattr(model.leaf, "CONTROLS", (protocol.control,))
-    if protocol.control not in taken:
-        raise UsageError(
-            f"{protocol.id} gives {protocol.control}, and {model.name} takes {' or '.join(taken) or 'none, it makes no clips'}"
-        )
-    task = Task(protocol, real, pairing.cases(protocol, real))
+    task = _task(model, protocol, real)
     absent = absent_sets(model, task)
     wanted = _wanted(protocol, task.cases, absent)
     header = {
@@ -251,11 +293,13 @@ def generate(
         "control": protocol.control if model.run else model.leaf.CONTROL,
         "dataset": {key: real.manifest.get(key) for key in ("dataset", "variant", "version")},
         **({"absent_sets": absent} if protocol.sets else {}),
+        **({"estimated": list(task.estimated)} if model.run and task.estimated else {}),
         **model.facts(),
     }
     watch = provenance.Stopwatch()
     with files.locked(out):
         _check_same(out, header)
+        header |= model.strangeness(real)
         known = _held_speed(out)
         files.sweep(out)
         files.write_json(out / "manifest.json", header | known)
@@ -277,8 +321,19 @@ def generate(
 
 def count(model: Model, protocol: Protocol, real: Source) -> int:
     """Return how many clips a protocol asks of a model."""
-    task = Task(protocol, real, pairing.cases(protocol, real))
+    task = _task(model, protocol, real)
     return len(_wanted(protocol, task.cases, absent_sets(model, task)))
+
+
+def _task(model: Model, protocol: Protocol, real: Source) -> Task:
+    """Return what a protocol asks of a model, which must be able to answer that and set to do it so."""
+    taken = getattr(model.leaf, "CONTROLS", (protocol.control,))
+    if protocol.control not in taken:
+        raise UsageError(
+            f"{protocol.id} gives {protocol.control}, and {model.name} takes {' or '.join(taken) or 'none, it makes no clips'}"
+        )
+    protocols.check_made(protocol, dataclasses.asdict(model.options) if model.options else {}, model.title)
+    return Task(protocol, real, pairing.cases(protocol, real))
 
 
 def absent_sets(model: Model, task: Task) -> dict[str, str]:
@@ -360,7 +415,7 @@ def _generate_chunk(order: _Order, wanted: Sequence[_Wanted]) -> dict[str, Any]:
             continue
         if len(frames) == protocol.predict and each.case:
             frames = pairing.framed(frames, order.task.window(each.index), protocol)
-        if known := made.tracks | _told(order.task, each):
+        if known := _told(order.task, each) | made.tracks:  # a model knows best what it was told
             tracks.write(tracks.beside(path), known, protocol.length)
         video.write(path, frames)  # last: the clip says that all of it is there
     return {"speed": _speed(order, order.timed)} if order.timed and order.timed in wanted else {}
@@ -403,12 +458,12 @@ def _made(order: _Order, wanted: Sequence[_Wanted]) -> list[Made]:
 
 
 def _told(task: Task, each: _Wanted) -> tracks.Tracks:
-    """Return what a model was told as tracks of the whole case: what was not told, of the last frames, is NaN."""
+    """Return what was wanted of a model as tracks of the whole case: what was not told, of the last frames, is NaN."""
     control = controls.CONTROLS[task.protocol.control]
     there = control.computed or not control.tracks or set(control.tracks) & set(task.real.tracks)
     if not each.case or not there:  # a model that heeds nothing could do without
         return {}
-    told, length = dataclasses.replace(task, set=each.set).controls(each.index), task.protocol.length
+    told, length = dataclasses.replace(task, set=each.set).wanted(each.index), task.protocol.length
     if control.entries == "given":
         told = {
             name: np.concatenate([track, np.full((length - len(track), *track.shape[1:]), np.nan, track.dtype)])
@@ -434,8 +489,8 @@ def _asked(order: _Order, each: _Wanted) -> Asked:
         window[: protocol.context],
         window[protocol.length - protocol.ending :],
         protocol.predict,
-        task.controls(each.index),
-        window if protocol.control == "inferred-actions" else None,
+        {} if task.estimated else task.controls(each.index),
+        window if protocol.control == "inferred-actions" or task.estimated else None,
         window.shape[1:3],
         seed,
         order.model.options,
@@ -491,9 +546,15 @@ class Given:
     clips: Sequence[tuple[str, np.ndarray]]  # real clips by id, uint8 (T, H, W, 3)
     driving: np.ndarray | None = None  # a clip whose control is taken over
     control: dict[str, np.ndarray] = field(default_factory=dict)  # columns of numbers (N,) by name
-    length: int = 16
+    length: int | None = None  # frames to make, where somebody says so
     seed: int = 0
     options: Any = None  # the leaf's Options
+    sizes: Sequence[tuple[int, int]] = ()  # height and width of each clip before it was resized for the model
+
+    @property
+    def frames(self) -> int:
+        """How many frames to make where nothing else decides it."""
+        return self.length or LENGTH
 
 
 def ways(leaf: ModuleType) -> dict[str, str]:
@@ -501,8 +562,8 @@ def ways(leaf: ModuleType) -> dict[str, str]:
     return dict(getattr(leaf, "WAYS", {}))
 
 
-def show(model: Model, way: str, given: Given, out: Path) -> list[Path]:
-    """Write what one way of a trained model makes of what is given: lossless clips and a sheet of them."""
+def show(model: Model, way: str, given: Given, out: Path, real: Source | None = None) -> list[Path]:
+    """Write what one way of a trained model makes of what is given, clips of `real` maybe: lossless clips and a sheet."""
     if way not in ways(model.leaf):
         raise unknown(f"way of {model.name}", way, ways(model.leaf))
     assert model.run
@@ -510,7 +571,8 @@ def show(model: Model, way: str, given: Given, out: Path) -> list[Path]:
     size = (loaded.facts.height, loaded.facts.width)
     clips = [(name, resize.pictures(clip, size, "pil_antialias")) for name, clip in given.clips]
     driving = None if given.driving is None else resize.pictures(given.driving, size, "pil_antialias")
-    made = model.leaf.show(loaded.system, way, dataclasses.replace(given, clips=clips, driving=driving))
+    sizes = [clip.shape[1:3] for _, clip in given.clips]
+    made = model.leaf.show(loaded.system, way, dataclasses.replace(given, clips=clips, driving=driving, sizes=sizes))
     if not made:
         raise UsageError(f"--way {way} begins at real clips; give some with --real")
     with files.locked(out):
@@ -521,18 +583,21 @@ def show(model: Model, way: str, given: Given, out: Path) -> list[Path]:
         for path, (_, clip) in zip(paths, made, strict=True):
             video.write(path, clip)
         pictures.save(out / "sheet.png", pictures.sheet(made[:SHOWN]))
-        facts = {"model": model.title, "way": way, "seed": given.seed, **model.facts()}
-        files.write_json(out / "manifest.json", {"format": OUTPUTS, **facts, "files": [path.name for path in paths]})
+        facts = {"model": model.title, "way": way, "seed": given.seed, **model.facts(), **model.strangeness(real)}
+        files.write_json(
+            out / "manifest.json",
+            {"format": OUTPUTS, **facts, "files": [path.relative_to(out).as_posix() for path in paths]},
+        )
     return paths
 
 
 def read_control(path: Path) -> dict[str, np.ndarray]:
     """Read a control, a CSV file with a column per number and a row per step: float64 (N,) by column."""
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
         columns = {name: np.array([float(row[name]) for row in rows]) for name in (rows[0] if rows else {})}
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise UsageError(f"{path}: not a CSV file of numbers with a header ({error})") from error
+        raise UsageError(f"{path}: not a CSV file of numbers with a header ({error!s:.200})") from error
     if not columns or not all(np.isfinite(values).all() for values in columns.values()):
         raise UsageError(f"{path}: expected a header, then a row of finite numbers per step")
     return columns

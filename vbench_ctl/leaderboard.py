@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from vbench_ctl import files, generation, protocols, registry, rows, suites
+from vbench_ctl import files, generation, protocols, registry, rows, scoring, suites
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.rows import Row
 
@@ -211,7 +211,9 @@ def published_rows(include_unverified: bool = False) -> list[Row]:
         ]
 
 
-_HIGHER = {"psnr", "ssim", "is", "clipsim", "av_align"}
+def direction(metric: str) -> str:
+    """Say which way a metric of a protocol is better: as ours is, or as papers have it that no metric here computes."""
+    return protocols.WITHOUT_COUNTERPART.get(metric) or scoring.metric(metric).direction
 
 
 def incomparable(protocol: protocols.Protocol) -> str:
@@ -224,12 +226,13 @@ def _published_row(entry: dict[str, str]) -> Row:
     spread = float(entry["std"]) if entry["std"] else None
     verified = entry["verified"] == "true"
     protocol = protocols.load(entry["protocol"])
+    metric = protocols.published_metric(protocol, entry["metric"])
     return Row(
-        metric=protocols.published_metric(protocol, entry["metric"]),
+        metric=metric,
         value=value,
         low=value - spread if spread else None,
         high=value + spread if spread else None,
-        direction="higher" if entry["metric"] in _HIGHER else "lower",
+        direction=direction(metric),
         n=0,
         protocol=entry["protocol"],
         signature=PUBLISHED if verified else UNVERIFIED,

@@ -1,7 +1,7 @@
 """The networks that scores need: loaded once per process, tested at first load, their features kept on disk.
 
-Features are kept under what they were computed from (the pixels, the weights, the preprocessing), so that the real set
-is never computed twice, an interrupted run goes on, and nothing stale can be met.
+Features of each clip are kept under what they were computed from (the pixels, the weights, the preprocessing), so that
+no clip is computed twice, whatever is scored beside it, an interrupted run goes on, and nothing stale can be met.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -36,7 +35,7 @@ class Features:
     weights: str  # a name of weights.toml
     per: str = (
         "clip"  # a row (D,) per clip; "frame": per frame; "prefix": (T - 9, D) per clip, of its first 10, 11... frames;
-        # "window": (windows, D) per clip, of 16 frames each, 8 apart
+        # "window": (windows, D) per clip, of 16 frames each, 8 apart; "pair": of the frames of two clips, see `between`
     )
     loading: tuple[tuple[str, Any], ...] = ()  # arguments of its module's load
     options: tuple[tuple[str, Any], ...] = ()  # arguments of its extractor's features, or a "preset" of its module
@@ -51,11 +50,10 @@ class Features:
 
 
 class Rows(NamedTuple):
-    """Where the features of one clip lie: from `start` to `stop` of a file of the cache."""
+    """Where the features of one clip lie: a file of the cache, of so many rows."""
 
     path: Path
-    start: int
-    stop: int
+    length: int
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,13 @@ def _check_device(device: str) -> None:
 def missing(features: Features) -> str:
     """Say why these features cannot be had here; an empty text if they can."""
     try:
-        if _in_tensorflow(features.network, _place) and "eps" in dict(features.loading):
-            return "n/a: the TensorFlow graph has its own eps in the batch norms; score this one without --backend tf"
+        if _in_tensorflow(features.network, _place):
+            if "eps" in dict(features.loading):
+                return (
+                    "n/a: the TensorFlow graph has its own eps in the batch norms; score this one without --backend tf"
+                )
+            if features.weights != features.module.WEIGHTS:
+                return f"n/a: the TensorFlow graph has weights of its own, not {features.weights}; score this one without --backend tf"
         _source(features.network, features.weights, _place)
         return ""
     except VbenchError as error:
@@ -138,38 +141,42 @@ def extractor(features: Features) -> Any:
 
 def of(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
     """Return the features, float32 (N, D), of uint8 clips (T, H, W, 3), computed or from the cache."""
-    return _kept(features, clips)[1]
+    return np.concatenate([rows for _, rows in _kept(features, clips)])
 
 
 def where(features: Features, clips: Sequence[np.ndarray]) -> list[Rows]:
     """Compute the features of uint8 clips (T, H, W, 3), unless the cache has them; return where those of each lie."""
-    path, _ = _kept(features, clips)
-    ends = np.cumsum([features.count(clip) for clip in clips])
-    return [Rows(path, int(end) - features.count(clip), int(end)) for end, clip in zip(ends, clips, strict=True)]
+    return [Rows(path, len(rows)) for path, rows in _kept(features, clips)]
+
+
+def between(features: Features, real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+    """Return what a network says of each frame of two uint8 clips (T, H, W, 3), float32 (T, D), computed or from the cache."""
+    path = _cache_path(features, real, fake)
+    found = _read(path, len(real))
+    return _keep(path, extractor(features).between(real, fake)) if found is None else found
 
 
 def gathered(parts: Sequence[Rows]) -> np.ndarray:
     """Read the features of many clips into one float32 array (N, ...), which lies on disk where it is large."""
-    shape = _there(parts[0].path).shape[1:]
-    out = _empty((sum(part.stop - part.start for part in parts), *shape))
+    shape = _there(parts[0]).shape[1:]
+    out = _empty((sum(part.length for part in parts), *shape))
     at = 0
-    for path, group in groupby(parts, key=lambda part: part.path):
-        whole = _there(path)
-        if whole.shape[1:] != shape:
+    for part in parts:
+        rows = _there(part)
+        if rows.shape[1:] != shape:
             raise VbenchError(
-                f"the features of some clips are {shape} and those of others {whole.shape[1:]}; "
+                f"the features of some clips are {shape} and those of others {rows.shape[1:]}; "
                 "where prefixes are compared all clips of a set need one length, so cut them alike"
             )
-        for _, start, stop in group:
-            out[at : at + stop - start] = whole[start:stop]
-            at += stop - start
+        out[at : at + len(rows)] = rows
+        at += len(rows)
     return out
 
 
-def _there(path: Path) -> np.ndarray:
-    found = _read(path)
+def _there(part: Rows) -> np.ndarray:
+    found = _read(*part)
     if found is None:
-        raise VbenchError(f"{path}: removed or damaged while it was needed; run the same command again")
+        raise VbenchError(f"{part.path}: removed or damaged while it was needed; run the same command again")
     return found
 
 
@@ -181,44 +188,55 @@ def _empty(shape: tuple[int, ...]) -> np.ndarray:
         return np.memmap(file, np.float32, "w+", shape=shape)
 
 
-def _kept(features: Features, clips: Sequence[np.ndarray]) -> tuple[Path, np.ndarray]:
-    path = _cache_path(features, clips)
-    found = _read(path)
-    if found is None or len(found) != sum(map(features.count, clips)):
-        found = _compute(features, clips).astype(np.float32, copy=False)
-        with files.turn(path), files.atomic(path) as part, open(part, "wb") as file:
-            np.save(file, found)
-    return path, found
+def _kept(features: Features, clips: Sequence[np.ndarray]) -> list[tuple[Path, np.ndarray]]:
+    """Return the file of each clip and the rows it holds, having computed together what the cache did not have."""
+    paths = [_cache_path(features, clip) for clip in clips]
+    held = {path: _read(path, features.count(clip)) for path, clip in zip(paths, clips, strict=True)}
+    lacking = {path: clip for path, clip in zip(paths, clips, strict=True) if held[path] is None}
+    if lacking:
+        for path, computed in zip(lacking, _compute(features, list(lacking.values())), strict=True):
+            held[path] = _keep(path, computed)
+    return [(path, rows) for path in paths if (rows := held[path]) is not None]
 
 
-def _read(path: Path) -> np.ndarray | None:
-    """Return an array of the cache; None where there is none, or none that can be used."""
+def _keep(path: Path, rows: np.ndarray) -> np.ndarray:
+    """Put an array into the cache, as float32."""
+    rows = rows.astype(np.float32, copy=False)
+    with files.turn(path), files.atomic(path) as part, open(part, "wb") as file:
+        np.save(file, rows)
+    return rows
+
+
+def _read(path: Path, length: int) -> np.ndarray | None:
+    """Return an array of so many rows from the cache; None where there is none, or none that can be used."""
     try:
         found = np.load(path, allow_pickle=False)
     except files.DAMAGED:
         return None
-    return found if isinstance(found, np.ndarray) and found.dtype == np.float32 and found.ndim > 1 else None
+    good = isinstance(found, np.ndarray) and found.dtype == np.float32 and found.ndim > 1 and len(found) == length
+    return found if good else None
 
 
-def _compute(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
+def _compute(features: Features, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the rows of each clip."""
     if features.per in ("prefix", "window"):
         return _of_parts(features, clips)
     network, options = extractor(features), dict(features.options)
     if "preset" in options:
         options = features.module.PRESETS[options["preset"]]
     if features.per == "frame":
-        return np.concatenate([network.features(clip, **options) for clip in clips])
+        return [network.features(clip, **options) for clip in clips]
     # Clips of one shape go together; a set may hold several lengths.
     found: list[Any] = [None] * len(clips)
     for shape in dict.fromkeys(clip.shape for clip in clips):
         alike = [at for at, clip in enumerate(clips) if clip.shape == shape]
         for at, row in zip(alike, network.features(np.stack([clips[at] for at in alike]), **options), strict=True):
-            found[at] = row
-    return np.stack(found)
+            found[at] = row[np.newaxis]
+    return found
 
 
-def _of_parts(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the features of the prefixes or windows of each clip, (N, parts, D): the network runs for each."""
+def _of_parts(features: Features, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the features of the prefixes or windows of each clip, (1, parts, D): the network runs for each."""
     least = SHORTEST_PREFIX if features.per == "prefix" else WINDOW
     shortest, longest = (bound(map(len, clips)) for bound in (min, max))
     if shortest < least or shortest != longest:
@@ -231,10 +249,16 @@ def _of_parts(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
         parts = [slice(0, length) for length in range(least, longest + 1)]
     else:
         parts = [slice(start, start + WINDOW) for start in range(0, longest - WINDOW + 1, HOP)]
-    return np.stack([of(whole, [clip[part] for clip in clips]) for part in parts], axis=1)
+    # Only whole clips are kept apart, for the metrics that look at them; a file for each part would be many.
+    by_part = [
+        of(whole, cut) if part == slice(0, longest) else np.concatenate(_compute(whole, cut))
+        for part in parts
+        for cut in [[clip[part] for clip in clips]]
+    ]
+    return list(np.stack(by_part, axis=1)[:, np.newaxis])
 
 
-def _cache_path(features: Features, clips: Sequence[np.ndarray]) -> Path:
+def _cache_path(features: Features, *clips: np.ndarray) -> Path:
     digest = hashlib.sha256(f"{VERSION} {features} {_sha256(features, _place)}{remark(features)}".encode())
     for clip in clips:
         digest.update(f"\0{clip.shape}\0".encode())
@@ -246,11 +270,16 @@ def _cache_path(features: Features, clips: Sequence[np.ndarray]) -> Path:
 @lru_cache(maxsize=8)
 def _extractor(network: str, name: str, loading: tuple[tuple[str, Any], ...], place: Place) -> Any:
     module = importlib.import_module(f"vbench_ctl.features.{network}")
+    known = tuple(option for option in loading if option[0] != "eps")
+    if known != loading:  # what is known of weights is known of the eps that they were trained with
+        _extractor(network, name, known, place)
     if _in_tensorflow(network, place):
         loaded = importlib.import_module("vbench_ctl.features.i3d_tf").load(_source(network, name, place))
     else:
         loaded = module.load(_tensors(network, name, place), place.device, **dict(loading))
-    if "eps" not in dict(loading):  # the known values are those of the network as it was trained
+    if known == loading and name in getattr(module, "BLACK_WHITE", {}):
+        module.verify(loaded, name)
+    else:
         module.self_test(loaded)
     return loaded
 
@@ -258,10 +287,7 @@ def _extractor(network: str, name: str, loading: tuple[tuple[str, Any], ...], pl
 @cache
 def _sha256(features: Features, place: Place) -> str:
     """Digest the tensors under our names, so that the same weights from another file are the same."""
-    names = dict(features.loading).keys() & {"net", "head"}
-    tensors = _tensors(features.network, features.weights, place)
-    state = features.module.convert(tensors, *(dict(features.loading)[n] for n in names))
-    return weights.tensors_sha256({name: tensor.numpy() for name, tensor in state.items()})
+    return weights.state_sha256(features.weights, _tensors(features.network, features.weights, place))
 
 
 @lru_cache(maxsize=2)

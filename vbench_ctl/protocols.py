@@ -15,7 +15,7 @@ import numpy as np
 
 from vbench_ctl import registry, variants
 from vbench_ctl.controls import CONTROLS, SETS
-from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.errors import UsageError, VbenchError, unknown
 
 # What the words of a selection mean, to be filled with its numbers.
 WINDOWS = {
@@ -40,6 +40,9 @@ PUBLISHED_METRICS = {
     "mdr_percent": "mdr",
     "av_align": "avalign",
 }
+# Metrics of protocols that only papers have, with the direction that is better.
+WITHOUT_COUNTERPART = {"clipsim": "higher", "avalign": "higher"}
+MAKING = ("teacher_forced", "train_mode")  # fields that are options of models too
 _DATA = Path(__file__).with_suffix(".toml")
 _ID = re.compile(r"[a-z0-9][a-z0-9+-]*@[1-9][0-9]*")
 _METRIC = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -104,6 +107,8 @@ class Protocol:
     metric_batches: Mapping[str, str] = field(default_factory=dict, hash=False)  # only whole ones count: "16 clips"
     groups_of: int = 0  # set metrics: one value per so many consecutive clips, then mean and deviation
     resize: int = 0  # clips are cut to their middle square and scaled to this side before scoring
+    teacher_forced: bool = False  # every frame is made of the real one before it, not of the one made before
+    train_mode: int = 0  # clips made together by their own batch statistics; 0: by those learnt in training
     quirks: tuple[str, ...] = ()
     lossy: bool = False  # JPEG or mp4 clips may be scored
     note: str = ""
@@ -137,8 +142,8 @@ class Protocol:
         return tuple(map(int, frames.split(",")))
 
     def samples_of(self, metric: str) -> int:
-        """Return how many samples per case a metric uses."""
-        return self.metric_samples.get(metric, self.samples)
+        """Return how many samples per case a metric uses; a variant as many as its metric, unless it is named."""
+        return self.metric_samples.get(metric) or self.metric_samples.get(metric.partition("-")[0], self.samples)
 
     def batch_of(self, metric: str) -> tuple[int, str] | None:
         """Return (number, "clips" or "frames") where a metric as released leaves out the last incomplete batch."""
@@ -185,6 +190,33 @@ def load(name: str) -> Protocol:
 def quirks() -> dict[str, str]:
     """Return what each quirk name means."""
     return dict(_tables()["quirks"])
+
+
+def check_made(protocol: Protocol, options: Any, what: str) -> None:
+    """Refuse clips whose options, as far as a manifest tells them, make them otherwise than a protocol says."""
+    own = _made_with(protocol)
+    held = own | {name: options[name] for name in MAKING if isinstance(options, dict) and name in options}
+    if held == own:
+        return
+    family = protocol.id.partition("@")[0] + "@"
+    fitting = [id for id, other in _builtin().items() if id.startswith(family) and _made_with(other) == held]
+    instead = f", or for {fitting[0]}" if fitting else ""
+    raise UsageError(
+        f"{protocol.id} is of clips made with {_making(own)}, and those of {what} are made with {_making(held)}; "
+        f"generate them as it says{instead}"
+    )
+
+
+def _made_with(protocol: Protocol) -> dict[str, Any]:
+    return {name: getattr(protocol, name) for name in MAKING}
+
+
+def _making(options: Mapping[str, Any]) -> str:
+    """Return options as a command line has them."""
+    words = [
+        f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}" for name, value in options.items() if value
+    ]
+    return " ".join(words) or "neither --teacher-forced nor --train-mode"
 
 
 def parse(text: str) -> dict[str, Protocol]:
@@ -314,6 +346,10 @@ def _check_metrics(p: Protocol) -> None:
                 raise _fault(p.id, key, f'names "{metric}", which is not among its metrics {", ".join(p.metrics)}')
             if key == "metric_samples" and value < 1:
                 raise _fault(p.id, key, f"gives {metric} {value}, expected at least 1")
+            if key == "metric_samples" and value > p.samples:
+                raise _fault(
+                    p.id, key, f"gives {metric} {value}, more than the samples per case, which are {p.samples}"
+                )
             if key == "metric_batches" and not _BATCH.fullmatch(value):
                 raise _fault(p.id, key, f'gives {metric} "{value}", expected text like "16 clips" or "50 frames"')
     for metric in p.metrics:
@@ -525,6 +561,7 @@ def card(protocol: Protocol) -> list[tuple[str, str]]:
         ("real frames", f"{p.real_offset:+d} against the generated ones" if p.real_offset else ""),
         ("set metrics", f"per group of {p.groups_of} clips, mean and deviation" if p.groups_of else ""),
         ("resized to", f"{p.resize}x{p.resize} before scoring: the middle square, bilinear" if p.resize else ""),
+        ("made with", _making(_made_with(p)) if p.control == "inferred-actions" else ""),
         ("lossy clips", "may be scored" if p.lossy else "are refused"),
         *((f"quirk {name}", meanings[name]) for name in p.quirks),
         ("note", p.note),
@@ -594,7 +631,8 @@ def _differences(p: Protocol, metric: str) -> str:
     if metric in p.metric_frames:
         parts.append(f"frames {_frames(p, p.metric_frames[metric])}")
     if metric in p.metric_samples:
-        parts.append(f"{p.metric_samples[metric]} samples per case")
+        count = p.metric_samples[metric]
+        parts.append(f"{count} sample{'s' * (count > 1)} per case")
     if metric in p.metric_batches:
         parts.append(f"whole batches of {p.metric_batches[metric]} only")
     return ", ".join(parts)

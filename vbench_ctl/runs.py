@@ -57,6 +57,13 @@ def path(baseline: str, recipe: Recipe, root: str | Path | None = None) -> Path:
     return files.home(root) / "runs" / f"{baseline}-{dataset}-{recipe.name}"
 
 
+def folder_of(word: str | Path, root: str | Path | None = None) -> Path:
+    """Return the folder of a run that a command is given; runs/NAME may also lie where train puts it by default."""
+    folder, kept = Path(word), files.home(root) / word
+    is_kept = folder.parts[:1] == ("runs",) and not folder.exists() and (kept / "run.json").is_file()
+    return kept if is_kept else folder
+
+
 def create(folder: Path, baseline: str, recipe: Recipe, **facts: Any) -> Run:
     """Start a run folder, with more facts in run.json; one of the same run is opened, so that going on needs no other words.
 

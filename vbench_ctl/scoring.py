@@ -13,14 +13,16 @@ import numpy as np
 
 from vbench_ctl import execute, files, inverse, networks, pairing, provenance, registry, rows, store
 from vbench_ctl import tracks as known
+from vbench_ctl.controls import HEEDED
 from vbench_ctl.doubts import Look, doubts, look
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.fetch import digest
 from vbench_ctl.inverse import Inverse, Lesson, Unlearnable
 from vbench_ctl.networks import AUTO, Features, Place
 from vbench_ctl.pairing import Pair
+from vbench_ctl.presets import Coding, Preset
 from vbench_ctl.progress import progress
-from vbench_ctl.protocols import Protocol
+from vbench_ctl.protocols import Protocol, check_made
 from vbench_ctl.rows import Row, signature
 from vbench_ctl.sources import Source, StoreSource
 from vbench_ctl.statistics import check_rows, moments
@@ -51,8 +53,13 @@ class Metric:
 
     @property
     def base(self) -> str:
-        """Return the token that protocols use, which say nothing of an aggregate."""
+        """Return the token without the aggregate."""
         return self.token.partition("@")[0]
+
+    @property
+    def listed(self) -> str:
+        """Return the token that protocols use, which say nothing of an aggregate or of weights of the user's own."""
+        return f"{self.name}-{self.variant}" if self.variant else self.name
 
     @property
     def module(self) -> ModuleType:
@@ -65,7 +72,8 @@ class Metric:
     def values(self, *clips: Any) -> np.ndarray:
         """Return the values (T,) of one clip, or of the list of a case's samples."""
         compute = self.module.collect if self.pools else self.module.values
-        return compute(*clips, **self.options)
+        with_own = {"network": self.features} if self.own else {}
+        return compute(*clips, **self.options, **with_own)
 
     @property
     def direction(self) -> str:
@@ -109,6 +117,11 @@ class Metric:
         return self.module.NEEDS == "features"
 
     @property
+    def looks_at_reals(self) -> bool:
+        """Tell whether a metric of sets needs the real one: some look at generated clips alone."""
+        return not getattr(self.module, "GENERATED_ONLY", False)
+
+    @property
     def optional(self) -> tuple[str, ...]:
         """Return which tracks of the outputs it takes besides, where there are any."""
         wanted = getattr(self.module, "optional", None)
@@ -134,8 +147,14 @@ def metric(token: str) -> Metric:
     name, _, variant = base.partition("-")
     module, own = registry.load("metrics", name), ""
     with_own = _OWN.fullmatch(variant)
-    if with_own and variant not in module.VARIANTS and module.NEEDS == "features":
+    if with_own and variant not in module.VARIANTS and _takes_own(module, with_own[1] or ""):
         variant, own = with_own[1] or "", with_own[2]
+    # A variant may be called by its first option: "fvd-tf" is fvd, and "fid-legacy_tensorflow" is fid-tensorflow.
+    called = [known_as for known_as, options in module.VARIANTS.items() if variant in list(options.values())[:1]]
+    if called and variant not in module.VARIANTS:
+        variant = called[0]
+        base = f"{name}-{variant}" if variant else name
+        token = base + at + aggregate
     if variant not in module.VARIANTS:
         raise unknown(f"variant of {name}", base, [f"{name}-{v}" if v else name for v in module.VARIANTS])
     if at and aggregate not in AGGREGATES:
@@ -146,29 +165,65 @@ def metric(token: str) -> Metric:
     return found
 
 
+def _takes_own(module: ModuleType, variant: str) -> bool:
+    """Tell whether a variant compares sets or samples by the features of a network, which may have other weights."""
+    if variant not in module.VARIANTS or module.NEEDS not in ("features", "samples"):
+        return False
+    return bool(hasattr(module, "features") and module.features(**module.VARIANTS[variant]))
+
+
 def token_like(wanted: str) -> str:
     """Return the metric that a signature names, if this version computes it as the signature says."""
     parts = wanted.split("|")
     if len(parts) != len(rows.SIGNATURE_FIELDS):
         raise UsageError(f'"{wanted}" is no signature; expected {" | ".join(rows.SIGNATURE_FIELDS)}')
-    name, variant, *_, version = parts
+    name, variant, _, _, count, _, version = parts
     token = name if variant == "default" else f"{name}-{variant}"
-    ours = metric(token)
+    ours = metric("@".join([token, *(word for word in count.split(":") if word in AGGREGATES)]))
     if version != f"v{ours.module.VERSION}":
         raise VbenchError(
-            f"{token} is at v{ours.module.VERSION} here, the signature is of {version}; install that release"
+            f"{ours.base} is at v{ours.module.VERSION} here, the signature is of {version}; install that release"
         )
-    return token
+    return ours.token
 
 
 def check_like(row: Row, wanted: str) -> None:
     """Refuse a score that was not computed as a signature says."""
     if row.value is None:
         raise VbenchError(row.note)
-    if row.signature != wanted:
-        raise VbenchError(
-            f"{row.metric} came out as {row.signature}, which differs in {rows.difference(wanted, row.signature)}"
-        )
+    _check_alike(row.metric, row.signature, wanted)
+
+
+def _check_beforehand(each: Metric, wanted: str, protocol: Protocol | None, lossy: str) -> None:
+    """Refuse what cannot come out as a signature says, by the network and the computation, which are known before."""
+    if reason := networks.missing(each.features) if each.features else "":
+        raise VbenchError(reason)
+    fields = _in_our_words(wanted).split("|")
+    fields[2] = networks.identity(each.features) if each.features else "-"
+    if not each.reads_manifest:  # which says more of the computation
+        fields[5] = _computation(each, protocol, lossy)
+    _check_alike(each.token, "|".join(fields), wanted)
+
+
+def _check_alike(token: str, ours: str, wanted: str) -> None:
+    wanted = _in_our_words(wanted)
+    if ours != wanted:
+        raise VbenchError(f"{token} comes out as {ours}, which differs in {rows.difference(wanted, ours)}")
+
+
+def _in_our_words(wanted: str) -> str:
+    """Return a signature whose variant is called by its option, "fvd|tf|...|ddof1|v1", as this version writes it."""
+    fields, ours = wanted.split("|"), metric(token_like(wanted))
+    called, fields[1] = fields[1], ours.base.partition("-")[2] or "default"
+    if called != fields[1] and ours.module.signature(**ours.options).startswith(f"{called},"):
+        fields[5] = f"{called},{fields[5].removeprefix(f'{called},')}"
+    return "|".join(fields)
+
+
+def _computation(each: Metric, protocol: Protocol | None, lossy: str) -> str:
+    """Return what a signature says of the computation."""
+    square = f",square{protocol.resize}" if protocol and protocol.resize else ""
+    return each.module.signature(**each.options) + square + networks.remark(each.features) + lossy
 
 
 def is_known(token: str) -> bool:
@@ -192,13 +247,23 @@ def score(
     workers: execute.Workers = 1,
     place: Place = AUTO,
     real_stats: Path | None = None,
+    preset: Preset | None = None,
+    like: str | None = None,
 ) -> list[Row]:
     """Score generated clips against real ones in one pass and return a row per metric, in the order asked for.
 
     With `real_stats`, a file of mean and covariance, Frechet distances are those to it; no real clips are needed then.
+    With a `preset` clips are coded, and sets grouped, as a release does; a protocol's own groups come first.
+    What is known beforehand to differ from the signature `like` of the first metric is refused. A metric that fails has a
+    row that says why.
     """
     watch = provenance.Stopwatch()
-    chosen = tuple(metric(token) for token in dict.fromkeys(metrics or default_metrics(protocol)))
+    if preset and real_stats:
+        raise UsageError(
+            f"--preset {preset.name} codes the real clips too, which --real-stats does not hold; leave one out"
+        )
+    metrics = preset.chosen(metrics, protocol) if preset else metrics
+    chosen = tuple(dict.fromkeys(metric(token) for token in metrics or default_metrics(protocol)))
     stats = _stats(real_stats, protocol, chosen) if real_stats else None
     place = networks.settled(place, chosen)
     if workers == "ray" and place.on_gpu:
@@ -206,13 +271,19 @@ def score(
     lacking = {each: networks.missing(each.features) for each in chosen if each.features}
     able = tuple(each for each in chosen if not lacking.get(each))
     lossy = _check_lossy(protocol, fake, real, allow_lossy)
+    codings = _codings(preset, protocol, fake, real)
+    lossy += "".join(f",{whose}{coding}" for whose, coding in zip(("", "real-"), codings, strict=True) if coding)
+    stats_sha256 = digest(real_stats) if real_stats else ""
+    lossy += f",real-stats-{stats_sha256[:8]}" if real_stats else ""
     if protocol:
         _check_protocol(protocol, fake)
     check_aggregates(protocol, able)
+    if like:
+        _check_beforehand(chosen[0], like, protocol, lossy)
     pairs = pairing.pairs(protocol, real, fake, alone=not any(each.compares_cases for each in able))
     chunks = chunked(pairs)
     results: list[Any] = [None] * len(chunks)
-    question = Question(fake, real, protocol, able, place, _inverses(able, real, place))
+    question = Question(fake, real, protocol, able, place, _inverses(able, real, place), codings)
     decode, answer = (functools.partial(step, question) for step in (decode_chunk, score_chunk))
     with progress("score", len(pairs), "clips") as advance:
         for index, result in execute.run(answer, chunks, workers, place.on_gpu, decode):
@@ -236,9 +307,9 @@ def score(
     name = model or str(fake.manifest.get("model") or fake.name)
     where = protocol.id if protocol else f"{real.name}:{facts['real_sha256'][:8]}"
     if real_stats:
-        facts["real_sha256"] = digest(real_stats)
-        lossy += f",real-stats-{facts['real_sha256'][:8]}"
-    report = Report(protocol, scored, where, name, lossy, facts, stats, fake.manifest)
+        facts["real_sha256"] = stats_sha256
+    groups_of = protocol.groups_of if protocol else preset.groups_of if preset else 0
+    report = Report(protocol, scored, where, name, lossy, facts, stats, fake.manifest, groups_of)
     return [report.absent(each, lacking[each]) if lacking.get(each) else report.row(each) for each in chosen]
 
 
@@ -294,15 +365,27 @@ def _stats(path: Path, protocol: Protocol | None, chosen: Sequence[Metric]) -> M
             raise UsageError(
                 f"{each.token} needs the real clips themselves; leave --real-stats away, or ask for vfid or fid"
             )
-    return moments.load(path)
+    found = moments.load(path)
+    divided = [each.token for each in chosen if each.options.get("ddof", 1) != 1]
+    if divided and isinstance(found, Gaussian):
+        raise UsageError(
+            f"{divided[0]} divides covariances by N, which {path} of mu and sigma does not say; leave {divided[0]} out, "
+            "or give the real clips"
+        )
+    return found
 
 
 def _check_protocol(protocol: Protocol, fake: Source) -> None:
-    """Refuse outputs of another protocol."""
+    """Refuse outputs of another protocol, or made otherwise than it says."""
     made_for = fake.manifest.get("protocol")
     if made_for not in (None, protocol.id):
         raise VbenchError(
             f"{fake.name} was made for {made_for}, not for {protocol.id}; score it with --protocol {made_for}"
+        )
+    check_made(protocol, fake.manifest.get("options"), fake.name)
+    if (control := fake.manifest.get("control")) not in (None, *HEEDED):
+        raise VbenchError(
+            f'{fake.name}: the manifest says control "{control}", expected one of {", ".join(HEEDED)}; write one or leave it out'
         )
 
 
@@ -315,7 +398,7 @@ def check_aggregates(protocol: Protocol | None, metrics: Sequence[Metric]) -> No
 
 
 def _samples_of(protocol: Protocol | None, each: Metric) -> int:
-    return protocol.samples_of(each.base) if protocol else 1
+    return protocol.samples_of(each.listed) if protocol else 1
 
 
 def _check_lossy(protocol: Protocol | None, fake: Source, real: Source, allowed: bool) -> str:
@@ -327,7 +410,17 @@ def _check_lossy(protocol: Protocol | None, fake: Source, real: Source, allowed:
             f"{found[''] or found['real-']}, a lossy encoding, which {protocol.id} does not allow since it shifts scores; "
             "write .mkv (FFV1), .png or .npy, or score with --allow-lossy, which the signature then says"
         )
-    return "" if protocol and protocol.lossy else remark
+    return remark
+
+
+def _codings(
+    preset: Preset | None, protocol: Protocol | None, fake: Source, real: Source
+) -> tuple[Coding | None, Coding | None]:
+    """Return what generated and real clips go through before they are scored; clips that are lossy already did."""
+    if not preset:
+        return None, None
+    coding = preset.coding(protocol.dataset if protocol else str(real.manifest.get("dataset", "")))
+    return None if fake.lossy() else coding, None if real.lossy() else coding
 
 
 @dataclass(frozen=True)
@@ -340,10 +433,12 @@ class Question:
     metrics: tuple[Metric, ...]
     place: Place
     inverses: Mapping[Lesson, Inverse | str] = field(default_factory=dict)  # or why nothing could be learned
+    codings: tuple[Coding | None, Coding | None] = (None, None)  # that generated and real clips go through first
+    failed: set[str] = field(default_factory=set)  # base tokens of metrics that further clips need not be asked for
 
     def frames_of(self, each: Metric, length: int) -> list[int]:
         """Return the frames of a generated clip that a metric sees."""
-        return list(self.protocol.frames_of(each.base)) if self.protocol else list(range(length))
+        return list(self.protocol.frames_of(each.listed)) if self.protocol else list(range(length))
 
     def real_frames_of(self, each: Metric, length: int) -> list[int]:
         """Return the frames of the real clip that they are compared with."""
@@ -366,6 +461,7 @@ class _Scored:
     fake_look: Look | None
     real_look: Look | None
     values: dict[str, list[np.ndarray]]  # base token -> values (T,) of each sample, or of all samples together, or rows
+    reached: dict[str, np.ndarray]  # base token -> values (T,) of the real clip itself, where the metric says them
     absent: dict[str, str]  # base token -> why there are none
     tracks_sha256: bytes  # of the outputs' tracks that were compared
     sets_sha256: bytes  # of the other answers that were compared
@@ -391,30 +487,36 @@ def score_chunk(question: Question, clips: Sequence[Clips]) -> list[_Scored]:
     scored = [_score_pair(question, *each) for each in clips]
     done: dict[Any, tuple[list[list[networks.Rows]], list[list[networks.Rows]]]] = {}
     for each in question.metrics:
-        if each.compares_sets and each.features:
+        if each.compares_sets and each.features and each.base not in question.failed:
             length = question.protocol.length if question.protocol else 0
             samples = _samples_of(question.protocol, each)
-            key = each.features, tuple(question.frames_of(each, length)), samples
-            if key not in done:  # two metrics often look at the same features
-                done[key] = _rows(question, each, clips, samples)
+            key = each.features, tuple(question.frames_of(each, length)), samples, each.looks_at_reals
+            try:
+                if key not in done:  # two metrics often look at the same features
+                    done[key] = _rows(question, each, clips, samples)
+            except VbenchError as error:
+                scored[0].absent[each.base] = _failure(question, each, error)
+                continue
             for clip, fake_rows, real_rows in zip(scored, *done[key], strict=True):
                 clip.fake_rows[each.token], clip.real_rows[each.token] = fake_rows, real_rows
     return scored
 
 
 def _read(question: Question, pair: Pair) -> tuple[np.ndarray | None, list[np.ndarray], Sets]:
-    protocol = question.protocol
+    protocol, (of_fake, of_real) = question.protocol, question.codings
     window = None if pair.real is None else pairing.real_window(question.real, pair)
 
-    def frames(clip: np.ndarray) -> np.ndarray:
+    def frames(clip: np.ndarray, coding: Coding | None) -> np.ndarray:
+        clip = coding.through(clip) if coding else clip
         return pairing.scaled(clip, protocol.resize) if protocol and protocol.resize else clip
 
     def samples(names: Sequence[str]) -> list[np.ndarray]:
-        return [frames(pairing.whole(question.fake.frames(name), window, protocol, name)) for name in names]
+        whole = (pairing.whole(question.fake.frames(name), window, protocol, name) for name in names)
+        return [frames(clip, of_fake) for clip in whole]
 
     wanted = {word for each in question.metrics for word in each.sets}
     sets = {word: samples(names) for word, names in pair.sets.items() if word in wanted}
-    return None if window is None else frames(window), samples(pair.fakes), sets
+    return None if window is None else frames(window, of_real), samples(pair.fakes), sets
 
 
 def _score_pair(
@@ -427,14 +529,15 @@ def _score_pair(
         for name, answer in zip(pair.sets[word], answers, strict=True):
             of_sets.update(store.clip_sha256(name, answer))
     values: dict[str, list[np.ndarray]] = {}
+    reached: dict[str, np.ndarray] = {}
     absent: dict[str, str] = {}
     compared = hashlib.sha256()
     for each in question.metrics:
-        if each.compares_sets or each.reads_manifest or each.base in values or each.base in absent:
+        if each.compares_sets or each.reads_manifest or each.base in {*values, *absent, *question.failed}:
             continue
         try:
             if each.compares_tracks:
-                values[each.base] = _of_tracks(question, each, pair, real, fakes, compared)
+                values[each.base] = _of_tracks(question, each, pair, real, fakes, compared, reached)
             elif each.sets:
                 values[each.base] = _of_answers(question, each, real, fakes, sets)
             else:
@@ -442,17 +545,20 @@ def _score_pair(
                 values[each.base] = _values(question, each, real, cut)
         except _Absent as reason:
             absent[each.base] = str(reason)
+        except VbenchError as error:
+            absent[each.base] = _failure(question, each, error)
     seen = real if real is not None else fakes[0]
     real_sha256 = b"" if real is None else store.clip_sha256(str(pair.real), real)
     looks = look(fakes) if fakes else None, None if real is None else look([real])
     known = compared.digest(), of_sets.digest()
-    return _Scored(pair, len(seen), digest.digest(), real_sha256, *looks, values, absent, *known, {}, {})
+    return _Scored(pair, len(seen), digest.digest(), real_sha256, *looks, values, reached, absent, *known, {}, {})
 
 
 def _values(question: Question, each: Metric, real: np.ndarray | None, fakes: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the values (T,) of each sample of a case, or the one array of all of them together."""
+    """Return the values (T,) of each sample of a case that counts, or the one array of all of them together."""
+    fakes = fakes[: _samples_of(question.protocol, each)]
     if each.compares_samples:
-        return [each.values(fakes[: _samples_of(question.protocol, each)])] if fakes else []
+        return [each.values(fakes)] if fakes else []
     if real is None or not each.needs_pair:
         return [each.values(fake) for fake in fakes]
     return [each.values(real[question.real_frames_of(each, len(fake))], fake) for fake in fakes]
@@ -460,6 +566,12 @@ def _values(question: Question, each: Metric, real: np.ndarray | None, fakes: li
 
 class _Absent(Exception):
     """Why a metric cannot be computed on some clip."""
+
+
+def _failure(question: Question, each: Metric, error: VbenchError) -> str:
+    """Say why a metric has no number, and ask no further clips for it; the others go on."""
+    question.failed.add(each.base)
+    return f"n/a: {error}"
 
 
 def _of_answers(
@@ -488,14 +600,26 @@ def _of_answers(
 
 
 def _of_tracks(
-    question: Question, each: Metric, pair: Pair, real: np.ndarray | None, fakes: list[np.ndarray], compared: Any
+    question: Question,
+    each: Metric,
+    pair: Pair,
+    real: np.ndarray | None,
+    fakes: list[np.ndarray],
+    compared: Any,
+    reached: dict[str, np.ndarray],
 ) -> list[np.ndarray]:
-    """Return the values (T,) or rows (n, k) of each sample; the outputs' tracks go into the digest `compared`."""
+    """Return the values (T,) or rows (n, k) of each sample; the outputs' tracks go into the digest `compared`.
+
+    Where the metric says what the real clip itself reaches, that goes into `reached`.
+    """
     if pair.case and (pair.case.crop is not None or (question.protocol and question.protocol.resize)):
         raise _Absent("n/a: tracks are of whole frames, and this protocol cuts or scales them; score without it")
     if real is None or not fakes:
         return []
     of_real, of_fake = each.module.tracks(**each.options)
+    optional = each.optional
+    if question.protocol and question.protocol.control == "swap":  # what happened is not what was wanted
+        of_fake, optional = (*of_fake, *optional), ()
     case = pair.case
     if case and case.step != 1 and INVERSE in of_fake:
         raise _Absent(f"n/a: actions are told from one frame to the next, and this protocol takes every {case.step}th")
@@ -504,10 +628,12 @@ def _of_tracks(
     seen = question.real_frames_of(each, len(real))
     truth = _tracks(question, question.real, pair.real, of_real, cut, real, seen, each)
     compute = each.module.collect if each.pools else each.module.values
+    if hasattr(each.module, "reached"):
+        reached[each.base] = each.module.reached(truth, **each.options)
     found = []
     for name, frames in zip(pair.fakes, fakes, strict=True):
         seen = question.frames_of(each, len(frames))
-        told = _tracks(question, question.fake, name, of_fake, (0, None, 1), frames, seen, each, each.optional)
+        told = _tracks(question, question.fake, name, of_fake, (0, None, 1), frames, seen, each, optional)
         for word, track in sorted(told.items()):
             compared.update(f"{name} {word} {track.dtype.str} {track.shape}\0".encode() + track.tobytes())
         try:
@@ -574,7 +700,9 @@ def _rows(
     assert features
     fakes = [[fake[question.frames_of(each, len(fake))] for fake in part[:samples]] for _, _, part, _ in clips]
     reals = [
-        [real[question.real_frames_of(each, len(real))]] if real is not None and pair.counts_as_real else []
+        [real[question.real_frames_of(each, len(real))]]
+        if real is not None and pair.counts_as_real and each.looks_at_reals
+        else []
         for pair, real, *_ in clips
     ]
     return _shared_out(features, fakes), _shared_out(features, reals)
@@ -602,11 +730,18 @@ class Report:
     provenance: dict[str, Any]
     stats: Moments | Gaussian | None = None  # of the real set, where it is not there itself
     manifest: Mapping[str, Any] = field(default_factory=dict)  # of the outputs
+    groups_of: int = 0  # clips of a group of set metrics that are computed by group; 0: all clips together
 
     def row(self, each: Metric) -> Row:
-        """Return the row of a metric."""
+        """Return the row of a metric; one that fails says why, and the others stand."""
         if reasons := [clip.absent[each.base] for clip in self.scored if each.base in clip.absent]:
             return self.absent(each, reasons[0])
+        try:
+            return self._computed(each)
+        except VbenchError as error:
+            return self.absent(each, f"n/a: {error}")
+
+    def _computed(self, each: Metric) -> Row:
         if each.reads_manifest:
             return self._of_manifest(each)
         scores = self._of_sets if each.compares_sets else self._of_pool if each.pools else self._of_clips
@@ -615,7 +750,14 @@ class Report:
             for run in range(self.protocol.runs if self.protocol else 1)
         ]
         row = found[0] if len(found) == 1 or found[0].value is None else _over_runs(found)
-        return replace(row, floor=self._floor(each)) if each.compares_sets and not self.stats else row
+        return replace(row, floor=self._floor(each)) if self._has_reals(each) else row
+
+    def _has_reals(self, each: Metric) -> bool:
+        """Tell whether a metric compares with a set of real clips that is there itself."""
+        return each.compares_sets and each.looks_at_reals and self.stats is None
+
+    def _groups_of(self, each: Metric) -> int:
+        return self.groups_of if hasattr(each.module, "ENOUGH") else 0
 
     def absent(self, each: Metric, reason: str) -> Row:
         """Return the row of a metric that cannot be computed here."""
@@ -642,7 +784,9 @@ class Report:
         alike = len({len(curve) for curve in curves}) == 1
         over_time = np.mean(curves, axis=0) if alike else None
         estimate = Estimate(float(np.mean(values)), low, high, curve=over_time)
-        return self._finished(each, estimate, len(answered), f"{len(answered)}x{samples}{chosen}")
+        reached = [clip.reached[each.base] for clip in answered if each.base in clip.reached]
+        note = f"real clips reach {np.concatenate(reached).mean():.4f}" if reached else ""
+        return self._finished(each, estimate, len(answered), f"{len(answered)}x{samples}{chosen}", note)
 
     def _of_pool(self, each: Metric, answered: list[_Scored]) -> Row:
         samples = _samples_of(self.protocol, each)
@@ -667,18 +811,17 @@ class Report:
 
     def _of_sets(self, each: Metric, answered: list[_Scored]) -> Row:
         answered = answered[: self._whole(each, len(answered), "clips")]
-        reals = self._reals(each)
+        reals = self._reals(each) if self._has_reals(each) else []
         real_rows: Any = self.stats
-        if self.stats is None:
+        if self._has_reals(each):
             real_rows, _ = self._gathered(each, reals, [clip.real_rows for clip in reals], "real")
         fake_rows, clusters = self._gathered(each, answered, [clip.fake_rows for clip in answered], "generated")
-        groups = self.protocol.groups_of if self.protocol and hasattr(each.module, "ENOUGH") else 0
+        groups = self._groups_of(each)
         estimate = each.module.estimate(real_rows, fake_rows, clusters, groups, **each.options)
         samples = _samples_of(self.protocol, each)
-        against = f"/{len(reals)}" if len(reals) != len(answered) and self.stats is None else ""
+        against = f"/{len(reals)}" if reals and len(reals) != len(answered) else ""
         grouped = f":{groups}" if groups else ""
-        few = len(answered) * samples < (enough := getattr(each.module, "ENOUGH", 0))
-        note = f"only {len(answered) * samples} clips: below {enough} it is biased upwards" if few else ""
+        note = "; ".join(filter(None, (_unlike(each, answered, reals), _few(each, len(answered), len(reals)))))
         return self._finished(each, estimate, len(answered), f"{len(answered)}x{samples}{against}{grouped}", note=note)
 
     def _reals(self, each: Metric) -> list[_Scored]:
@@ -693,14 +836,14 @@ class Report:
             raise VbenchError(f"{each.token}: there are no {which} clips to compare")
         parts = [(clip, part) for clip, held in zip(clips, rows, strict=True) for part in held[each.token]]
         together = networks.gathered([part for _, part in parts])
-        clusters = [_cluster(clip) for clip, part in parts for _ in range(part.start, part.stop)]
+        clusters = [_cluster(clip) for clip, part in parts for _ in range(part.length)]
         check_rows(together.reshape(len(together), -1), f"the {which} features", ids=clusters)
         kept = self._whole(each, len(together), "frames")
         return together[:kept], clusters[:kept]
 
     def _whole(self, each: Metric, count: int, unit: str) -> int:
         """Return how many of the clips or frames count: a release may leave out the last incomplete batch."""
-        number, counted = (self.protocol and self.protocol.batch_of(each.base)) or (1, "")
+        number, counted = (self.protocol and self.protocol.batch_of(each.listed)) or (1, "")
         if counted != unit:
             return count
         if count < number:
@@ -708,17 +851,23 @@ class Report:
         return count // number * number
 
     def _floor(self, each: Metric) -> float | None:
-        """Return the score of one random half of the real clips against the other: what no model can be told from."""
-        reals = self._reals(each)
-        if len(reals) < 4:
+        """Return the score of one random half of the real clips against the other: what no model can be told from.
+
+        Where the score is one of groups, so is this, and what fills none is left out.
+        """
+        reals, groups = self._reals(each), self._groups_of(each)
+        if len(reals) < max(4, 2 * groups):
             return None
         order = np.random.default_rng(0).permutation(len(reals))
+        halves = [order[: len(order) // 2], order[len(order) // 2 :]]
+        if groups:
+            halves = [half[: len(order) // 2 // groups * groups] for half in halves]
         a, b = (
             networks.gathered([part for at in np.sort(half) for part in reals[at].real_rows[each.token]])
-            for half in (order[: len(order) // 2], order[len(order) // 2 :])
+            for half in halves
         )
         try:  # all of one cluster: no interval is asked for
-            return float(each.module.estimate(a, b, [""] * len(b), 0, **each.options).value)
+            return float(each.module.estimate(a, b, [""] * len(b), groups, **each.options).value)
         except VbenchError:  # half of the clips are too few for this metric
             return None
 
@@ -734,13 +883,11 @@ class Report:
 
     def _finished(self, each: Metric, found: Estimate, n: int, count: str, note: str = "", where: str = "") -> Row:
         lengths = {clip.frames for clip in self.scored}
-        frames = len(self.protocol.frames_of(each.base)) if self.protocol else max(lengths)
+        frames = len(self.protocol.frames_of(each.listed)) if self.protocol else max(lengths)
         frames = 1 + self.protocol.predict if self.protocol and each.sets else frames
-        span = f"{frames}f" if self.protocol or len(lengths) == 1 else f"{min(lengths)}-{max(lengths)}f"
+        span = f"{frames if self.protocol else _span(lengths)}f"
         network = networks.identity(each.features) if each.features and found.value is not None else ""
-        square = f",square{self.protocol.resize}" if self.protocol and self.protocol.resize else ""
-        computation = each.module.signature(**each.options) + square + networks.remark(each.features) + self.lossy
-        computation += f",{where}" if where else ""
+        computation = _computation(each, self.protocol, self.lossy) + (f",{where}" if where else "")
         runs = f":{self.protocol.runs}runs" if self.protocol and self.protocol.runs > 1 else ""
         notes = [note, found.note, *self._doubts]
         variant = each.base.partition("-")[2]  # with the hash of weights of the user's own
@@ -760,6 +907,25 @@ class Report:
             per_frame=[] if found.curve is None else [float(value) for value in found.curve],
             provenance=self.provenance,
         )
+
+
+def _few(each: Metric, fakes: int, reals: int) -> str:
+    """Say that there are too few clips on either side; the samples of one case do not count as clips."""
+    least, which = min((reals, "real clips"), (fakes, "clips")) if reals else (fakes, "clips")
+    enough = getattr(each.module, "ENOUGH", 0)
+    return f"only {least} {which}: below {enough} it is biased upwards" if least < enough else ""
+
+
+def _unlike(each: Metric, fakes: Sequence[_Scored], reals: Sequence[_Scored]) -> str:
+    """Say that whole generated and real clips are compared which differ in length."""
+    made, real = ({clip.frames for clip in clips if not clip.pair.case} for clips in (fakes, reals))
+    if not made or not real or made == real or (each.features and each.features.per == "frame"):
+        return ""
+    return f"the generated clips have {_span(made)} frames and the real ones {_span(real)}; cut them to one length"
+
+
+def _span(lengths: set[int]) -> str:
+    return str(min(lengths)) if len(lengths) == 1 else f"{min(lengths)}-{max(lengths)}"
 
 
 def _curve(samples: list[np.ndarray], aggregate: str, direction: str) -> np.ndarray:

@@ -1,7 +1,10 @@
 """Clips from anywhere, under one face: a store, a folder of videos or of frame folders, an array file, arrays."""
 
 import math
-from collections.abc import Collection, Sequence
+import os
+import tempfile
+import weakref
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +12,7 @@ import numpy as np
 
 from vbench_ctl import files, store, video
 from vbench_ctl import tracks as known
-from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.remote import Url
 
 OUTPUTS = "vbench-outputs 1"  # the format of the manifest of an outputs folder
@@ -49,23 +52,38 @@ class Source(Protocol):
 def as_source(clips: Any, name: str, split: str | None = None, first: int = 0) -> Source:
     """Take clips as a researcher has them at hand: a path, an array or tensor (N, T, H, W, 3) uint8, or clips one by one.
 
-    Clips that have no names are numbered from `first` on.
+    Clips that have no names are numbered from `first` on. Those that an iterator makes are put on disk as they come.
     """
     if isinstance(clips, str | Path):
         return open_source(clips, split)
     if hasattr(clips, "ids"):
         return clips
-    if hasattr(clips, "detach"):  # a tensor, on whichever device
-        clips = clips.detach().cpu().numpy()
     if hasattr(clips, "dtype"):
-        return ArraySource(video.checked_array(clips, name), name, first=first)
-    found = []
-    for number, clip in enumerate(clips):
-        clip = clip.detach().cpu().numpy() if hasattr(clip, "detach") else np.asarray(clip)
-        found += video.checked_array(clip, f"{name}, clip {number}")
-    if not found:
+        return ArraySource(video.checked_array(_array(clips), name), name, first=first)
+    if not hasattr(clips, "__iter__") and not hasattr(clips, "__getitem__"):
+        raise UsageError(
+            f"{name}: {clips!r:.50} holds no clips; expected a path, an array or tensor (N, T, H, W, 3) uint8, or clips one by one"
+        )
+    found = _one_by_one(clips, name)
+    held = list(found) if isinstance(clips, list | tuple) else _OnDisk(found)
+    if not held:
         raise VbenchError(f"{name}: no clips")
-    return ArraySource(found, name, first=first)
+    return ArraySource(held, name, first=first)
+
+
+def _one_by_one(clips: Iterable[Any], name: str) -> Iterator[np.ndarray]:
+    for number, clip in enumerate(clips):
+        try:
+            array = _array(clip if hasattr(clip, "dtype") else np.asarray(clip))
+        except ValueError as error:
+            raise VbenchError(f"{name}, clip {number}: no array ({error}); expected (T, H, W, 3) uint8") from error
+        yield from video.checked_array(array, f"{name}, clip {number}")
+
+
+def _array(clips: Any) -> Any:
+    """Return a tensor, on whichever device, as an array; one that is not uint8 stays what it is, to be refused."""
+    bytes_of = hasattr(clips, "detach") and str(clips.dtype) == "torch.uint8"
+    return clips.detach().cpu().numpy() if bytes_of else clips
 
 
 def open_source(path: str | Path, split: str | None = None) -> Source:
@@ -206,8 +224,28 @@ class FolderSource:
         return None
 
 
+class _OnDisk(Sequence[np.ndarray]):
+    """Clips that came one by one, in a file that goes with them: memory holds one at a time."""
+
+    def __init__(self, clips: Iterable[np.ndarray]):
+        handle, self.path = tempfile.mkstemp(prefix="vbench-clips-")
+        weakref.finalize(self, os.unlink, self.path)
+        self.places: list[tuple[int, tuple[int, ...]]] = []
+        with open(handle, "wb") as file:
+            for clip in clips:
+                self.places.append((file.tell(), clip.shape))
+                file.write(np.ascontiguousarray(clip).data)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        offset, shape = self.places[index]
+        return np.memmap(self.path, np.uint8, "r", offset, shape)
+
+
 class ArraySource:
-    """N clips of one array (N, T, H, W, 3) uint8, or a list of clips."""
+    """N clips of one array (N, T, H, W, 3) uint8, or a sequence of clips."""
 
     tracks: Sequence[str] = ()
 
@@ -215,6 +253,11 @@ class ArraySource:
         self.clips, self.path, self.name, self.first = clips, path, name, first
         self.ids = [video.array_id(first + index) for index in range(len(clips))]
         self.manifest: dict[str, Any] = {}
+
+    @property
+    def is_one(self) -> bool:
+        """Tell whether the clips are one array, which need not be read to know their shape."""
+        return hasattr(self.clips, "dtype")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "clips": None} if self.path else self.__dict__
@@ -229,8 +272,7 @@ class ArraySource:
 
     def shape(self, clip_id: str) -> tuple[int, ...]:
         """Return the shape of a clip, (T, H, W, 3), without reading it."""
-        is_list = isinstance(self.clips, list)
-        return self.clips[int(clip_id) - self.first].shape if is_list else self.clips.shape[1:]
+        return self.clips.shape[1:] if self.is_one else self.clips[int(clip_id) - self.first].shape
 
     def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
         index, (length, *rest) = int(clip_id) - self.first, self.shape(clip_id)
@@ -242,7 +284,7 @@ class ArraySource:
             )
         part = slice(asked.start, asked.stop)
         try:
-            found = self.clips[index][part] if isinstance(self.clips, list) else self.clips[index, part]
+            found = self.clips[index, part] if self.is_one else self.clips[index][part]
             return np.asarray(found[::step])
         except (OSError, RuntimeError) as error:  # of HDF5, which reads only now
             raise VbenchError(f"{self.name}: clip {clip_id} cannot be read ({error}); save it again") from error

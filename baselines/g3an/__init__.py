@@ -78,7 +78,10 @@ def _generated(system: "System", generator: "Generator", asked: "Asked") -> np.n
     frames = longer(stop + len(asked.ending))  # what is too long for the protocol is cut off
     codes = sampling.appearance_code(system, asked.seed), sampling.motion_code(system, asked.seed, frames)
     told_at = np.minimum(np.arange(frames), stop + len(asked.ending) - 1)  # the last entry again for the rest
-    tracks = {name: torch.from_numpy(track[told_at])[None] for name, track in asked.controls.items()}
+    heeded = {
+        name: track for name, track in asked.controls.items() if name in system.settings.controls
+    }  # not the length
+    tracks = {name: torch.from_numpy(track[told_at])[None] for name, track in heeded.items()}
     told = controls.encoded(tracks, system.settings, system.told, frames)
     (video,) = sampling.made(generator, [codes], told)
     if asked.options is not None and asked.options.legacy_range:
@@ -98,7 +101,7 @@ def show(system: "System", way: str, given: "Given") -> list[tuple[str, np.ndarr
 
     if system.told:
         raise UsageError("g3an: this run is told controls, which only a protocol has; use a protocol")
-    options, seed, frames = given.options or Options(), given.seed, given.length
+    options, seed, frames = given.options or Options(), given.seed, given.frames
     count, legacy = options.appearances, options.legacy_range
     if way == "random":
         return sampling.random(system, count, frames, seed, legacy)

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -17,6 +18,21 @@ from vbench_ctl.errors import VbenchError, unknown
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 FOLDER = click.Path(path_type=Path)
+
+
+class Positive(click.ParamType):
+    """A finite number above 0, such as a temperature."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value} is not a number above 0, such as 0.5", param, ctx)
+        return number
 
 
 class Group(click.Group):
@@ -38,15 +54,17 @@ class Group(click.Group):
 
 
 def known(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """Complete the names of a kind: "baselines" and the like, "protocols" or "suites"."""
+    """Complete the names of a kind: "baselines" and the like, "protocols", "suites" or "presets"."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from vbench_ctl import protocols, suites
+        from vbench_ctl import presets, protocols, suites
 
-        if kind == "protocols":
-            names = list(protocols.load_all())
-        else:
-            names = list(suites.load_all()) if kind == "suites" else registry.names(kind)
+        data: dict[str, Callable[[], Iterable[str]]] = {
+            "protocols": protocols.load_all,
+            "suites": suites.load_all,
+            "presets": presets.load_all,
+        }
+        names = [*data[kind]()] if kind in data else registry.names(kind)
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
     return complete
@@ -142,7 +160,9 @@ def size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple
 
 def own_options(leaf: ModuleType) -> list[click.Parameter]:
     """Make command-line options of the fields of a leaf's `Options`."""
-    types = get_type_hints(leaf.Options)
+    types: dict[str, Any] = {
+        name: Positive() if kind is float else kind for name, kind in get_type_hints(leaf.Options).items()
+    }
     return [
         click.Option(
             [f"--{field.name.replace('_', '-')}"],

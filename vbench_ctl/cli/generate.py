@@ -1,9 +1,10 @@
 """vbench-ctl generate"""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -11,6 +12,10 @@ from click.shell_completion import CompletionItem
 
 from vbench_ctl import execute, registry
 from vbench_ctl.cli import _shared
+
+if TYPE_CHECKING:
+    from vbench_ctl.generation import Model
+    from vbench_ctl.sources import Source
 
 # Options that hold for a way only, and for a protocol only.
 OF_WAYS = ("split", "clips", "length", "control", "control_from")
@@ -26,10 +31,11 @@ class Models(_shared.Group):
         return registry.names("baselines")
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if (Path(name) / "run.json").is_file():
-            from vbench_ctl import runs
+        from vbench_ctl import runs
 
-            return model_command(name, registry.load("baselines", runs.open_run(Path(name)).baseline))
+        folder = runs.folder_of(name)
+        if (folder / "run.json").is_file():
+            return model_command(str(folder), registry.load("baselines", runs.open_run(folder).baseline))
         if name in self.list_commands(ctx) or "/" in name or Path(name).is_dir():
             return model_command(name)
         return None
@@ -43,7 +49,7 @@ class Models(_shared.Group):
 def command() -> None:
     """Generate the clips of a protocol with a trained RUN, or with a BASELINE that needs no training.
 
-    Run it again and it goes on where it stopped.
+    Run it again and it goes on where it stopped. A RUN is a folder; runs/NAME may lie under VBENCH_HOME.
 
     \b
     Examples:
@@ -53,12 +59,28 @@ def command() -> None:
     """
 
 
+class Answering(click.Command):
+    """The command of one model, which names the way that an unknown option looks like."""
+
+    def __init__(self, *args: Any, ways: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ways = ways
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if (word := error.option_name.lstrip("-")) in self.ways:
+                raise click.UsageError(f"no such option --{word}; it is --way {word}", ctx) from error
+            raise
+
+
 def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
     """Build the command of one baseline, or of a run with the options of its baseline."""
-
+    ways = getattr(leaf, "WAYS", {})
     about = (leaf.__doc__ or "").strip().partition("\n")[0] if leaf else "Generate with this baseline."
 
-    @click.command(word, help=about)
+    @click.command(word, cls=Answering, ways=ways, help=about)
     @_shared.protocol()
     @click.option("--out", type=_shared.FOLDER, required=True, help="The outputs folder.")
     @click.option("--real", type=_shared.FOLDER, help="The real clips.  [default: the protocol's own store]")
@@ -82,7 +104,7 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
         way: str | None = None,
         split: str | None = None,
         clips: int = 4,
-        length: int = 16,
+        length: int | None = None,
         control: Path | None = None,
         control_from: Path | None = None,
         **options: Any,
@@ -90,7 +112,7 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
         from vbench_ctl import generation, pairing, protocols, sources, video
 
         if bool(protocol_id) == bool(way):
-            raise click.UsageError("say which --protocol to generate" + (", or which --way to show" if leaf else ""))
+            raise click.UsageError(f"say which --protocol to generate{_or_which_way(ways)}")
         _refuse(*(("--way", OF_PROTOCOLS) if way else ("--protocol", OF_WAYS)))
         model = generation.model(word, device, **options)
         if way:
@@ -102,15 +124,17 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
             driving = video.read(control_from).frames if control_from else None
             columns = generation.read_control(control) if control else {}
             given = generation.Given(shown, driving, columns, length, seed, model.options)
-            paths = generation.show(model, way, given, out)
+            _say_strange(model, source)
+            paths = generation.show(model, way, given, out, source)
             if as_json:
-                _shared.print_json({"out": str(out), "files": [path.name for path in paths]})
+                _shared.print_json({"out": str(out), "files": [path.relative_to(out).as_posix() for path in paths]})
                 return
             click.echo(f"{len(paths)} clips and sheet.png in {out}")
             return
         assert protocol_id
         protocol = protocols.load(protocol_id)
         truth = pairing.open_real(real, protocol) if real else pairing.find_real(protocol, root)
+        _say_strange(model, truth)
         if dry_run:
             click.echo(f"{generation.count(model, protocol, truth)} clips of {protocol.length} frames in {out}")
             return
@@ -125,12 +149,31 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
     return run
 
 
+def _say_strange(model: "Model", real: "Source | None") -> None:
+    """Say that a run meets clips of other data than it was trained on."""
+    for stores in model.strangeness(real).values():
+        assert real
+        click.echo(f"{model.title} was trained on {stores}, and these are clips of {real.name}", err=True)
+
+
+def _or_which_way(ways: Mapping[str, str]) -> str:
+    """Say the ways that a model has besides protocols; only those that speak of the options given, if any does."""
+    given = {param.opts[0] for param in _given(OF_WAYS)}
+    fitting = [name for name, text in ways.items() if given & set(re.findall(r"--[\w-]+", text))]
+    return f", or which --way to show: {', '.join(fitting or ways)}" if ways else ""
+
+
 def _refuse(chosen: str, others: Sequence[str]) -> None:
     """Refuse options that mean nothing beside the one that was chosen."""
+    for param in _given(others):
+        raise click.UsageError(f"{param.opts[0]} and {chosen} exclude each other; leave one of them out")
+
+
+def _given(names: Sequence[str]) -> list[click.Parameter]:
+    """Return which of some options are on the command line."""
     context = click.get_current_context()
-    for param in context.command.params:
-        if param.name in others and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{param.opts[0]} and {chosen} exclude each other; leave one of them out")
+    found = ((param, context.get_parameter_source(param.name or "")) for param in context.command.params)
+    return [param for param, source in found if param.name in names and source is ParameterSource.COMMANDLINE]
 
 
 def _own(leaf: ModuleType) -> list[click.Parameter]:
@@ -144,8 +187,16 @@ def _own(leaf: ModuleType) -> list[click.Parameter]:
             click.Option(["--way"], type=click.Choice([*ways]), help=f"Instead of a protocol. {about}."),
             click.Option(["--split"], help="Which split of --real a way takes, if that is a store with several."),
             click.Option(["--clips"], type=click.IntRange(min=1), default=4, help="How many of --real a way takes."),
-            click.Option(["--length"], type=click.IntRange(min=1), default=16, help="Frames that a way makes."),
-            click.Option(["--control"], type=_shared.FOLDER, help="CSV file with a row of numbers per step."),
+            click.Option(
+                ["--length"],
+                type=click.IntRange(min=1),
+                help=f"Frames that a way makes.  [default: {generation.LENGTH}, or what --control has steps for]",
+            ),
+            click.Option(
+                ["--control"],
+                type=_shared.FOLDER,
+                help="CSV file of numbers below the names of its columns; the way says which.",
+            ),
             click.Option(["--control-from"], type=_shared.FOLDER, help="A clip whose control is taken over."),
         ]
     return own

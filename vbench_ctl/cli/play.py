@@ -37,7 +37,9 @@ def command(
     from vbench_ctl import files
     from vbench_ctl.play import drive, server
     from vbench_ctl.processes import chosen_device
+    from vbench_ctl.runs import folder_of
 
     place = out or files.home(root) / "recordings"
     chosen = str(chosen_device(device))
-    server.serve(lambda: drive.table(runs, place, real, split, root, chosen).page, host, port, root)
+    folders = [folder_of(run, root) for run in runs]
+    server.serve(lambda: drive.table(folders, place, real, split, root, chosen).page, host, port, root)

@@ -62,8 +62,9 @@ def command(
     import sys
 
     from vbench_ctl import leaderboard, report
+    from vbench_ctl.runs import folder_of
 
     found = leaderboard.collect(rows, root, published, include_unverified, wanted)
-    words = ("vbench-ctl", *sys.argv[1:])
-    report.write(report.Asked(found, outputs, reals, runs, clips, title, words, root, workers), out)
+    words, folders = ("vbench-ctl", *sys.argv[1:]), [folder_of(run, root) for run in runs]
+    report.write(report.Asked(found, outputs, reals, folders, clips, title, words, root, workers), out)
     click.echo(f"{out / 'index.html'}")

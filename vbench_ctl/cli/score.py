@@ -1,11 +1,15 @@
 """vbench-ctl score"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vbench_ctl import execute
 from vbench_ctl.cli import _shared
+
+if TYPE_CHECKING:
+    from vbench_ctl.rows import Row
 
 
 @click.command()
@@ -16,6 +20,7 @@ from vbench_ctl.cli import _shared
 @click.option("--split", help="Which split of --real, if that is a store with several.")
 @click.option("--metrics", help="Comma-separated, such as psnr,ssim-glass,lpips@best.  [default: the protocol's]")
 @click.option("--suite", shell_complete=_shared.known("suites"), help="A named list of metrics, such as control.")
+@click.option("--preset", shell_complete=_shared.known("presets"), help="Score wholly as a release did: ccvs.")
 @click.option("--like", metavar="SIGNATURE", help="Compute what this signature says, or fail saying what differs.")
 @click.option("--model", help="Name in the tables.  [default: what the outputs say, or their folder's name]")
 @click.option("--allow-lossy", is_flag=True, help="Score JPEG or mp4 clips anyway; the signature says so.")
@@ -34,7 +39,9 @@ from vbench_ctl.cli import _shared
 @_shared.executor()
 @_shared.workers()
 @_shared.as_json()
+@click.pass_context
 def command(
+    ctx: click.Context,
     outputs: Path,
     protocol_id: str | None,
     real: Path | None,
@@ -42,6 +49,7 @@ def command(
     split: str | None,
     metrics: str | None,
     suite: str | None,
+    preset: str | None,
     like: str | None,
     model: str | None,
     allow_lossy: bool,
@@ -64,8 +72,9 @@ def command(
         vbench-ctl score outputs/mine --protocol wsprites-control
         vbench-ctl score outputs/mine --protocol wsprites-counterfactual --suite control
         vbench-ctl score outputs/mine --real videos/test --metrics psnr,ssim
+        vbench-ctl score outputs/mine --protocol bair256-ccvs-c1-p15 --preset ccvs
     """
-    from vbench_ctl import networks, pairing, protocols, scoring, sources, suites
+    from vbench_ctl import networks, pairing, presets, protocols, scoring, sources, suites
 
     if not protocol_id and not real and not real_stats:
         raise click.UsageError("score needs --protocol P or --real DATA")
@@ -75,13 +84,16 @@ def command(
     if protocol and split:
         raise click.UsageError(f"--split and --protocol exclude each other: {protocol.id} says {protocol.split}")
     tokens = [token.strip() for token in metrics.split(",") if token.strip()] if metrics else []
-    if suite and (tokens or like):
+    released = presets.load(preset) if preset else None
+    if suite and preset:
+        raise click.UsageError("--suite and --preset exclude each other: both name metrics")
+    if suite and (tokens or like is not None):
         raise click.UsageError("--suite names the metrics; leave --metrics and --like out")
     if suite:
         tokens = list(suites.load(suite).metrics)
-    if like and tokens:
+    if like is not None and tokens:
         raise click.UsageError("--like and --metrics exclude each other: the signature names the metric")
-    if like:
+    if like is not None:
         tokens = [scoring.token_like(like)]
     for token in tokens:
         scoring.metric(token)
@@ -95,13 +107,27 @@ def command(
         assert real
         truth = pairing.open_real(real, protocol, split)
     place = networks.Place(str(root) if root else None, device, backend)
-    rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers, place, real_stats)
+    rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers, place, real_stats, released, like)
+    path = scoring.save(rows, out, root)
     if like:
         scoring.check_like(rows[0], like)
-    path = scoring.save(rows, out, root)
     if as_json:
         _shared.print_json([row.to_json() for row in rows])
-        return
+    else:
+        _show(rows)
+        if protocol and not tokens and not preset:
+            left_out = [token for token in protocol.metrics if token not in {row.metric for row in rows}]
+            if left_out:
+                click.echo(
+                    f"{protocol.id} also asks for {', '.join(left_out)}, which this version cannot compute", err=True
+                )
+        click.echo(f"rows: {path}", err=True)
+    if all(row.value is None for row in rows):
+        ctx.exit(1)
+
+
+def _show(rows: "list[Row]") -> None:
+    """Print a table of rows, and what is to be known of each."""
     _shared.print_table(
         ["metric", "value", "95% interval", "n", "signature"],
         [
@@ -115,15 +141,8 @@ def command(
             for row in rows
         ],
     )
-    if protocol and not tokens:
-        left_out = [token for token in protocol.metrics if token not in {row.metric for row in rows}]
-        if left_out:
-            click.echo(
-                f"{protocol.id} also asks for {', '.join(left_out)}, which this version cannot compute", err=True
-            )
     for row in rows:
         if row.note:
             click.echo(f"{row.metric}: {row.note}", err=True)
         if row.floor is not None:
             click.echo(f"{row.metric}: one half of the real clips against the other gives {row.floor:.6g}", err=True)
-    click.echo(f"rows: {path}", err=True)

@@ -72,6 +72,7 @@ def command(
     changes += [f"training.steps={steps}"] if steps is not None else []
     changes += [f"training.seed={seed}"] if seed is not None else []
     if resume:
+        resume = runs.folder_of(resume, root)
         run = runs.open_run(resume, changes)
         baseline, chosen, out = run.baseline, run.recipe, resume
     else:

@@ -1,5 +1,6 @@
 """vbench-ctl weights"""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -99,8 +100,10 @@ def status(root: Path | None, as_json: bool) -> None:
 def add(name: str, file: Path, root: Path | None, as_json: bool) -> None:
     """Use FILE for the network NAME, when it is one of the files the name means; otherwise as NAME-<sha8>.
 
-    Scores of sets with weights of your own are called after them: dtfvd-<sha8>, fvd-<sha8>. The checkpoint of a run is
-    always your own.
+    Where no hash of the network is published, the name goes to the first file that can be it.
+
+    Scores with weights of your own are called after them: dtfvd-<sha8>, fvd-<sha8>, diversity-dti3d-<sha8>. The
+    checkpoint of a run is always your own.
 
     FILE may be a PyTorch checkpoint, TorchScript, safetensors, .npz, a flax pickle, a TensorFlow SavedModel folder or
     checkpoint, the archive of a package that holds one of them, or a folder of several that belong together.
@@ -114,9 +117,10 @@ def add(name: str, file: Path, root: Path | None, as_json: bool) -> None:
 
     kept = weights.add(name, file, root)
     if kept != name:
+        scores = ", ".join(_scores_with(kept)) or "none, for it is no network of theirs"
         click.echo(
-            f'{file} is none of the files that "{name}" means, so it is kept as "{kept}"; a score of sets with it is '
-            f"asked for as METRIC-{kept[-8:]}",
+            f'{file} is none of the files that "{name}" means here, so it is kept as "{kept}"; scores that can be '
+            f"asked for with it: {scores}",
             err=True,
         )
     _show([row for row in weights.status(root) if row.name == kept], as_json)
@@ -137,6 +141,21 @@ def pack(checkpoint: Path, file: Path) -> None:
 
     size_bytes = weights.pack(checkpoint, file)
     click.echo(f"{file}: {size_bytes:,} bytes, SHA-256 {digest(file)}")
+
+
+def _scores_with(kept: str) -> Iterator[str]:
+    """Yield the scores that take these weights of the user's own."""
+    from vbench_ctl import registry, scoring
+
+    for name in registry.names("metrics"):
+        for variant in registry.load("metrics", name).VARIANTS:
+            token = "-".join(filter(None, (name, variant, kept[-8:])))
+            try:
+                features = scoring.metric(token).features
+            except UsageError:  # it takes no weights of the user's own
+                continue
+            if features and features.weights == kept:
+                yield token
 
 
 def _announce(entries: list, as_json: bool) -> None:

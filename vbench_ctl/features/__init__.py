@@ -1,7 +1,8 @@
 """The fixed networks that scores are defined on: frames -> features. Here: what they share.
 
 Each module has NAME, WEIGHTS, a network, `convert` (tensors of any published file -> our state dict), `load`, which
-returns an extractor, and `self_test`, which refuses weights that do not give the known values.
+returns an extractor, and `self_test`, which refuses weights that are none, whoever trained them. Where it is known how
+far apart the weights of a name see black and white, BLACK_WHITE has it, and `verify` refuses others under that name.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,6 +58,28 @@ def unknown_style(what: str, found: Tensors) -> VbenchError:
         f"{what}: the file has {len(found)} tensors named {some} and so on, which is no published file of this "
         'network; "vbench-ctl list weights" names the files that fit'
     )
+
+
+def black_and_white(*shape: int) -> np.ndarray:
+    """Return a black and a white clip or frame, uint8 (2, *shape)."""
+    both = np.zeros((2, *shape), np.uint8)
+    both[1] = 255
+    return both
+
+
+def check_apart(what: str, features: np.ndarray) -> None:
+    """Refuse weights that give black and white the same features, or none."""
+    if not np.isfinite(features).all() or np.allclose(*features):
+        raise VbenchError(f"{what}: black and white have the same or no features; the weights are broken")
+
+
+def check_known(what: str, found: float, expected: float, weights: str) -> None:
+    """Refuse weights that see black and white further apart, or less, than those of this name do."""
+    if not abs(found / expected - 1) < 0.01:
+        raise VbenchError(
+            f"{what}: black and white are {found:.4f} apart, expected {expected}; these are not the weights that "
+            f'"{weights}" means, use those'
+        )
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ NAME = "dti3d"
 WEIGHTS: Mapping[int, str] = {16: "dti3d-16", 32: "dti3d-32"}  # frames: two trainings
 LAST_POOL = {16: 2, 32: 4}
 EPS = 1e-5  # PyTorch's, where the Kinetics I3D has TensorFlow's 1e-3
-SHORTEST = 6  # three times in a row make at least 16 frames
+SHORTEST = 6  # frames: three times in a row they are at least 16
 
 convert = i3d.convert
 
@@ -41,13 +41,15 @@ class Extractor:
         aspect: str = "stretch",
         channels: str = "rgb",
         range: str = "[-1,1]",
+        loop: bool = True,
         batch: int = shared.BATCH,
     ) -> np.ndarray:
         """Return what the last pool leaves, float32 (N, 1024), of uint8 clips (N, T, H, W, 3).
 
-        The network of 16 frames loops shorter clips and cuts longer ones, as the reference does; that of 32 does not.
+        The network of 16 frames cuts longer clips and loops shorter ones, or without `loop` takes them as they are; the
+        reference does the one for DTFVD, the other for the diversity. That of 32 does neither.
         """
-        clips = shared.check_clips(clips, SHORTEST)
+        clips = shared.check_clips(clips, SHORTEST if loop else i3d.SHORTEST)
         if self.frames == 32 and clips.shape[1] != 32:
             raise VbenchError(
                 f"the clips have {clips.shape[1]} frames and {WEIGHTS[32]} needs exactly 32; cut them to 32, or to 16 "
@@ -55,7 +57,8 @@ class Extractor:
             )
 
         def run(part: Tensor) -> Tensor:
-            part = looped(part, self.frames).to(self.device)
+            part = looped(part, self.frames) if loop else part[:, : self.frames]
+            part = part.to(self.device)
             x = shared.prepared(part, i3d.SIZE, resize=resize, aspect=aspect, channels=channels, range=range)
             return self.network.pooled(x).mean(2)
 
@@ -72,8 +75,4 @@ def load(weights: shared.Weights, device: str = "cpu", frames: int = 16) -> Extr
 
 def self_test(extractor: Extractor) -> None:
     """Refuse weights that cannot tell black from white; no value of the released ones is published."""
-    clips = np.zeros((2, extractor.frames, 8, 8, 3), np.uint8)
-    clips[1] = 255
-    black, white = extractor.features(clips)
-    if not np.isfinite([black, white]).all() or np.allclose(black, white):
-        raise VbenchError(f"{NAME}: black and white clips have the same or no features; the weights are broken")
+    shared.check_apart(NAME, extractor.features(shared.black_and_white(extractor.frames, 8, 8, 3)))

@@ -177,18 +177,20 @@ def load(weights: shared.Weights, device: str = "cpu", head: bool = False) -> Ex
 
 
 # Squared distance of the features of an all-black and an all-white frame, from the released TorchScript.
-BLACK_WHITE = 375.4039
+BLACK_WHITE = dict.fromkeys((WEIGHTS, WEIGHTS_WITH_HEAD), 375.4039)
 
 
 def self_test(extractor: Extractor | Classifier) -> None:
+    """Refuse weights that cannot tell black from white."""
+    shared.check_apart(NAME, _of_black_and_white(extractor))
+
+
+def verify(extractor: Extractor | Classifier, weights: str = WEIGHTS) -> None:
     """Refuse weights that are not those of 2015-12-05; of the head only the hash of its file is known."""
+    black, white = _of_black_and_white(extractor).astype(np.float64)
+    shared.check_known(NAME, float(((white - black) ** 2).sum()), BLACK_WHITE[weights], weights)
+
+
+def _of_black_and_white(extractor: Extractor | Classifier) -> np.ndarray:
     extractor = extractor.trunk if isinstance(extractor, Classifier) else extractor
-    frames = np.zeros((2, *SIZE, 3), np.uint8)
-    frames[1] = 255
-    black, white = extractor.features(frames, mode="legacy_tensorflow").astype(np.float64)
-    found = float(((white - black) ** 2).sum())
-    if not abs(found / BLACK_WHITE - 1) < 0.01:
-        raise VbenchError(
-            f"{NAME}: a black and a white frame are {found:.4f} apart, expected {BLACK_WHITE}; these weights are not "
-            f"the ones FID is defined on, use {WEIGHTS}"
-        )
+    return extractor.features(shared.black_and_white(*SIZE, 3), mode="legacy_tensorflow")

@@ -3,7 +3,6 @@
 import re
 import warnings
 from collections.abc import Iterator
-from importlib.resources import files
 
 import lpips
 import numpy as np
@@ -11,12 +10,12 @@ import torch
 from torch import Tensor
 
 from vbench_ctl import features as shared
+from vbench_ctl import weights as held
 from vbench_ctl.errors import VbenchError, unknown
 from vbench_ctl.features.vgg import as_torch, place
 
 NAME = "lpips"
 WEIGHTS = {"alex": "lpips-alex", "vgg": "lpips-vgg", "squeeze": "lpips-squeeze"}
-HEADS = files("lpips") / "weights" / "v0.1"
 # Numbers of the convolutions (SqueezeNet: of its Fire blocks) in torchvision's list of layers, and the slice `lpips`
 # puts each into.
 TRUNKS = {
@@ -39,8 +38,8 @@ def build(net: str) -> lpips.LPIPS:
 
 
 def convert(tensors: shared.Tensors, net: str = "alex") -> dict[str, Tensor]:
-    """Map the trunk of torchvision's file, LPIPS's or flax's onto `build`'s names; heads, if none, are the package's."""
-    trunk, heads = {}, torch.load(str(HEADS / f"{net}.pth"), map_location="cpu", weights_only=True)
+    """Map the trunk of torchvision's file, LPIPS's or flax's onto `build`'s names; heads, if none, are the pinned ones."""
+    trunk, heads = {}, {}
     for name, value in tensors.items():
         value_as_torch = as_torch(value, channels_last=name.endswith("kernel"))
         if found := place(name, list(TRUNKS[net])):
@@ -51,11 +50,17 @@ def convert(tensors: shared.Tensors, net: str = "alex") -> dict[str, Tensor]:
     if not trunk:
         raise shared.unknown_style(f"{NAME}-{net}", tensors)
     network = build(net)
+    heads = heads or published_heads(net)
     # the package knows each head under two names
     state = trunk | heads | {name.replace("lin", "lins.", 1): value for name, value in heads.items()}
     state |= network.scaling_layer.state_dict(prefix="scaling_layer.")
     shared.check(state, network, f"{NAME}-{net}")
     return state
+
+
+def published_heads(net: str) -> dict[str, Tensor]:
+    """Return the linear heads of version 0.1, which come with the package `lpips`; their hash is pinned."""
+    return {name: as_torch(value) for name, value in held.read(held.path(f"{WEIGHTS[net]}-heads")).items()}
 
 
 class Extractor:
@@ -79,15 +84,17 @@ class Extractor:
             yield [lpips.normalize_tensor(one) for one in self.network.net(self.network.scaling_layer(x))]
 
     @torch.inference_mode()
-    def compare(self, real: list[Tensor], fake: list[Tensor], enlarge: tuple[int, int] | None = None) -> Tensor:
-        """Return the distances (n,) of two batches' maps, which may be kept when several models meet one truth.
+    def compare(self, real: list[Tensor], fake: list[Tensor]) -> Tensor:
+        """Return the distances (n,) of two batches' maps, which may be kept when several models meet one truth."""
+        return _mean(self._spread(real, fake))
 
-        With the frames' size in `enlarge`, the map of every layer is enlarged to it before it is averaged.
-        """
-        spread = [head((x - y) ** 2) for head, x, y in zip(self.network.lins, real, fake, strict=True)]
-        if enlarge:
-            spread = [lpips.upsample(one, enlarge) for one in spread]
-        return torch.stack([one.mean((1, 2, 3)) for one in spread]).sum(0)
+    def _spread(self, real: list[Tensor], fake: list[Tensor]) -> list[Tensor]:
+        """Return where two batches differ, (n, 1, H', W') of every layer."""
+        return [head((x - y) ** 2) for head, x, y in zip(self.network.lins, real, fake, strict=True)]
+
+    def between(self, real: np.ndarray, fake: np.ndarray) -> np.ndarray:
+        """Return the distance of each of two clips' frames (T, H, W, 3), and that from enlarged maps, float32 (T, 2)."""
+        return self._distances(real, fake)[0]
 
     def distances(
         self, real: np.ndarray, *fakes: np.ndarray, spatial: bool = False, batch: int = 16
@@ -96,18 +103,29 @@ class Extractor:
 
         `spatial` averages enlarged maps, as JunyaoHu/common_metrics_on_video_quality does; it differs a little.
         """
+        return [both[:, int(spatial)] for both in self._distances(real, *fakes, batch=batch)]
+
+    @torch.inference_mode()
+    def _distances(self, real: np.ndarray, *fakes: np.ndarray, batch: int = 16) -> list[np.ndarray]:
+        """Return both kinds of distances (N, 2) of each model's frames: the network, not the mean, is what takes time."""
         for fake in fakes:
             if fake.shape != real.shape:
                 raise VbenchError(f"the real frames are {real.shape} and the generated ones {fake.shape}; resize one")
-        enlarge = real.shape[1:3] if spatial else None
         rows = []
         size = max(1, batch // (1 + len(fakes)))
         for at in range(0, len(real), size):  # real and generated frames together: a batch of one frame is half as fast
             frames = np.stack([each[at : at + size] for each in (real, *fakes)])
             (layers,) = self.maps(frames.reshape(-1, *real.shape[1:]), batch=frames.shape[0] * frames.shape[1])
             truth, *others = zip(*(layer.split(frames.shape[1]) for layer in layers), strict=True)
-            rows.append([self.compare(list(truth), list(one), enlarge) for one in others])
+            spreads = [self._spread(list(truth), list(one)) for one in others]
+            enlarged = [[lpips.upsample(one, real.shape[1:3]) for one in spread] for spread in spreads]
+            rows.append([torch.stack([_mean(a), _mean(b)], 1) for a, b in zip(spreads, enlarged, strict=True)])
         return [torch.cat(parts).cpu().numpy() for parts in zip(*rows, strict=True)]
+
+
+def _mean(spread: list[Tensor]) -> Tensor:
+    """Return the sum over layers of their means, (n,)."""
+    return torch.stack([one.mean((1, 2, 3)) for one in spread]).sum(0)
 
 
 def load(weights: shared.Weights, device: str = "cpu", net: str = "alex") -> Extractor:
@@ -120,18 +138,20 @@ def load(weights: shared.Weights, device: str = "cpu", net: str = "alex") -> Ext
 
 # Black against white, 64x64. JunyaoHu/common_metrics_on_video_quality README has 0.8140 for alex from enlarged maps.
 # None is published for squeeze, whose file is pinned by its hash alone.
-BLACK_WHITE = {"alex": 0.81395, "vgg": 0.45384}
+BLACK_WHITE = {"lpips-alex": 0.81395, "lpips-vgg": 0.45384}
 
 
 def self_test(extractor: Extractor) -> None:
+    """Refuse trunks that cannot tell black from white."""
+    shared.check_apart(NAME, np.array([0, _black_white(extractor)]))
+
+
+def verify(extractor: Extractor, weights: str = WEIGHTS["alex"]) -> None:
     """Refuse trunks that are not torchvision's ImageNet ones."""
-    black = np.zeros((1, 64, 64, 3), np.uint8)
-    ((found,),) = extractor.distances(black, black + 255)
-    net = extractor.network.pnet_type
-    if not found > 0:
-        raise VbenchError(f"{NAME}-{net}: black and white are {found:.4f} apart; the weights are broken")
-    if net in BLACK_WHITE and not abs(found / BLACK_WHITE[net] - 1) < 0.01:
-        raise VbenchError(
-            f"{NAME}-{net}: black and white are {found:.4f} apart, expected {BLACK_WHITE[net]}; this trunk is not "
-            f"torchvision's, use {WEIGHTS[net]}"
-        )
+    shared.check_known(NAME, _black_white(extractor), BLACK_WHITE[weights], weights)
+
+
+def _black_white(extractor: Extractor) -> float:
+    black, white = shared.black_and_white(1, 64, 64, 3)
+    ((found,),) = extractor.distances(black, white)
+    return float(found)

@@ -2,6 +2,7 @@
 
 The variants differ in what is compared: features of whole clips, maps of VGG16, pixels; "lpips" is the mean LPIPS of
 pairs. CompVis/image2video-synthesis-using-cINNs:metrics/Diversity. Noise raises it too: read it beside a quality score.
+With a network that the user trained and added it is "diversity-dti3d-<sha8>" and the like, after the hash of its weights.
 """
 
 from collections.abc import Sequence
@@ -23,17 +24,19 @@ VERSION = 1
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"of": "i3d"},
     "dti3d": {"of": "dti3d", "scale": 1000.0},  # printed times 1000 in the release
+    "dti3d-32": {"of": "dti3d-32", "scale": 1000.0},  # of clips of 32 frames; the other looks at the first 16
     "vgg": {"of": "vgg"},
     "lpips": {"of": "lpips"},
     "pixel": {"of": "pixel"},
 }
 NETWORKS = {
     "i3d": Features("i3d", "i3d-k400", "clip", (), (("preset", "tf"),)),
-    "dti3d": Features("dti3d", "dti3d-16", "clip", (("frames", 16),)),
+    "dti3d": Features("dti3d", "dti3d-16", "clip", (("frames", 16),), (("loop", False),)),
+    "dti3d-32": Features("dti3d", "dti3d-32", "clip", (("frames", 32),)),
     "vgg": Features("vgg", "vgg16", "frame"),
     "lpips": Features("lpips_net", "lpips-alex", "frame", (("net", "alex"),)),
 }
-WORDS = {"vgg": ",relu1_2-relu5_3,224", "lpips": ",v0.1", "pixel": ",rgb,range1,exact"}
+WORDS = {"dti3d": ",unlooped", "vgg": ",relu1_2-relu5_3,224", "lpips": ",v0.1", "pixel": ",rgb,range1,exact"}
 
 
 def features(*, of: str = "i3d", scale: float = 1.0) -> Features | None:
@@ -41,8 +44,13 @@ def features(*, of: str = "i3d", scale: float = 1.0) -> Features | None:
     return NETWORKS.get(of)
 
 
-def values(samples: Sequence[np.ndarray], *, of: str = "i3d", scale: float = 1.0) -> np.ndarray:
-    """Return the diversity, float64 (1,) or of each frame (T,), of K samples of one start, uint8 (T, H, W, 3) each."""
+def values(
+    samples: Sequence[np.ndarray], *, of: str = "i3d", scale: float = 1.0, network: Features | None = None
+) -> np.ndarray:
+    """Return the diversity, float64 (1,) or of each frame (T,), of K samples of one start, uint8 (T, H, W, 3) each.
+
+    `network` stands in for that of the variant, with weights of the user's own.
+    """
     for sample in samples:
         check_frames(sample, "generated")
     if len(samples) < 2:
@@ -55,13 +63,12 @@ def values(samples: Sequence[np.ndarray], *, of: str = "i3d", scale: float = 1.0
     frames = np.stack(samples, axis=1)  # (T, K, H, W, 3)
     if of == "pixel":
         return scale * _of_pixels(frames)
-    network = NETWORKS[of]
+    network = network or NETWORKS[of]
     if network.per == "clip":
         return scale * diversity([networks.of(network, samples)])
     # The maps of a frame's samples (25 MB each with VGG16) are held together, and dropped before the next frame's.
     maps = networks.extractor(network).maps(frames.reshape(-1, *frames.shape[2:]), batch=len(samples))
-    measure = _of_maps if of == "vgg" else _lpips
-    return scale * np.array([measure(one) for one in maps])
+    return scale * np.array([_of_maps(one) if of == "vgg" else _lpips(one, network) for one in maps])
 
 
 def signature(*, of: str = "i3d", scale: float = 1.0) -> str:
@@ -83,9 +90,9 @@ def _of_maps(maps: list[Any]) -> float:
     return float(np.mean([2 * float(one.var(0).double().mean()) for one in maps]))
 
 
-def _lpips(maps: list[Any]) -> float:
+def _lpips(maps: list[Any], network: Features) -> float:
     """Return the mean LPIPS of the pairs of K samples, of the normalised maps (K, C, H, W) of its layers."""
-    compare = networks.extractor(NETWORKS["lpips"]).compare
+    compare = networks.extractor(network).compare
     rows = [
         compare([one[first : first + 1] for one in maps], [one[first + 1 :] for one in maps]).double()
         for first in range(len(maps[0]) - 1)

@@ -19,6 +19,7 @@ DIRECTION = "lower"
 UNIT = ""
 NEEDS = "tracks"
 VERSION = 1
+LEAST = 0.5  # of the clips must have both places known: those that a detector still reads are the easy ones
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"of": "state"},  # known of the real clips, read by somebody's estimator in the outputs
     "position": {"of": "position"},
@@ -43,15 +44,17 @@ def collect(real: Tracks, fake: Tracks, *, of: str = "state") -> np.ndarray:
 
 
 def pooled(parts: Sequence[np.ndarray], *, of: str = "state") -> float:
-    """Return the mean distance over the clips where both are known; NaN if there are none."""
+    """Return the mean distance over the clips where both are known; NaN if these are too few."""
     wanted, reached = _known(parts)
-    return float(np.linalg.norm(wanted - reached, axis=1).mean()) if len(wanted) else float("nan")
+    return float(np.linalg.norm(wanted - reached, axis=1).mean()) if _enough(wanted, parts) else float("nan")
 
 
 def note(parts: Sequence[np.ndarray], *, of: str = "state") -> str:
     """Say how many clips count, and the distance of the reached places from the end points of other clips."""
     wanted, reached = _known(parts)
     counted = f"known in {len(wanted)} of {sum(map(len, parts))} clips"
+    if not _enough(wanted, parts):
+        return f"{counted}, and a score needs {LEAST:.0%} of them"
     if len(wanted) < 2:
         return counted
     apart = np.linalg.norm(wanted[:, None] - reached[None], axis=2)
@@ -68,6 +71,10 @@ def _places(tracks: Tracks, of: str) -> np.ndarray:
     """Return the places (T, D), NaN where nothing is seen."""
     places = detectors.places(tracks, of)
     return detections.known(places) if of == "position" else places  # a state may be negative
+
+
+def _enough(wanted: np.ndarray, parts: Sequence[np.ndarray]) -> bool:
+    return len(wanted) >= max(1, LEAST * sum(map(len, parts)))
 
 
 def _known(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -37,13 +37,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sliding": {"parts": "window"},
 }
 
+ORIGINAL = ("araachie", "cinn-log")  # pipelines with I3D's first release; all others take the weights of TF-Hub
+BEFORE = {"cdfvd-i3d": ",through 128x128"}  # what a pipeline does to clips before it resizes them for the network
 NAMED = {"prefix": "prefixes", "window": "windows"}
 
 
 def features(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3, parts: str = "") -> Features:
     """Return the features of a pipeline, of whole clips or of parts of them."""
     loading = () if eps == 1e-3 else (("eps", eps),)
-    return Features("i3d", "i3d-k400", parts or "clip", loading, (("preset", pipeline),))
+    weights = "i3d-k400-original" if pipeline in ORIGINAL else "i3d-k400"
+    return Features("i3d", weights, parts or "clip", loading, (("preset", pipeline),))
 
 
 def estimate(
@@ -83,4 +86,4 @@ def signature(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3, parts: 
     curve = {"": "", "prefix": f",prefixes from {SHORTEST_PREFIX}f", "window": f",windows of {WINDOW}f every {HOP}"}[
         parts
     ]
-    return f"{pipeline},ddof{ddof}" + (f",eps{eps:g}" if eps != 1e-3 else "") + curve
+    return f"{pipeline}{BEFORE.get(pipeline, '')},ddof{ddof}" + (f",eps{eps:g}" if eps != 1e-3 else "") + curve

@@ -1,7 +1,7 @@
 """Identity of W-Sprites: the share of generated frames in which the sprite has all four attributes of the real one.
 
-Ours: body, bottomwear, topwear and hair as a probe reads them from each frame alone (features/sprite_probe.py). The row of
-the real clips says how far the probe itself is to be trusted.
+Ours: body, bottomwear, topwear and hair as a probe reads them from each frame alone (features/sprite_probe.py). The note
+says what it reaches on the real clips, so how far the probe itself is to be trusted.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def features(*, form: str = "all") -> Features:
 
 def tracks(*, form: str = "all") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return which tracks of the real clips and of the outputs it needs."""
-    return (TRUE,), (detectors.READ,)
+    return (TRUE, detectors.READ), (detectors.READ,)
 
 
 def values(real: Tracks, fake: Tracks, *, form: str = "all") -> np.ndarray:
@@ -38,6 +38,11 @@ def values(real: Tracks, fake: Tracks, *, form: str = "all") -> np.ndarray:
     true, read = aligned(real[TRUE], sprites.identities(fake[detectors.READ]))
     right = true == read
     return (right.all(axis=1) if form == "all" else right.mean(axis=1)).astype(np.float64)
+
+
+def reached(real: Tracks, *, form: str = "all") -> np.ndarray:
+    """Return the values of the real clip itself, where only the probe errs."""
+    return values(real, real, form=form)
 
 
 def signature(*, form: str = "all") -> str:

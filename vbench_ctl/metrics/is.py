@@ -17,6 +17,7 @@ TITLE = "Inception score"
 DIRECTION = "higher"
 UNIT = ""
 NEEDS = "features"
+GENERATED_ONLY = True  # it looks at no real clip
 VERSION = 1
 VARIANTS: dict[str, dict[str, Any]] = {"": {}}
 
@@ -28,7 +29,7 @@ def features(*, splits: int = 10) -> Features:
 
 
 def estimate(
-    real: np.ndarray, fake: np.ndarray, clusters: Sequence[str], groups_of: int = 0, *, splits: int = 10
+    real: None, fake: np.ndarray, clusters: Sequence[str], groups_of: int = 0, *, splits: int = 10
 ) -> Estimate:
     """Return the mean score of the parts of generated probabilities (N, 1008), with its interval over clusters."""
     return inception_score_estimate(fake, clusters, splits)

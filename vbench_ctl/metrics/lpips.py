@@ -26,14 +26,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def features(*, net: str = "alex", spatial: bool = False) -> Features:
     """Return the network: its trunk and heads."""
-    return Features("lpips_net", f"lpips-{net}", "frame", (("net", net),))
+    return Features("lpips_net", f"lpips-{net}", "pair", (("net", net),))
 
 
 def values(real: np.ndarray, fake: np.ndarray, *, net: str = "alex", spatial: bool = False) -> np.ndarray:
     """Return the distance of each frame, float64 (T,), of two uint8 clips (T, H, W, 3)."""
     check_pair(real, fake)
-    (distances,) = networks.extractor(features(net=net)).distances(real, fake, spatial=spatial)
-    return distances.astype(np.float64)
+    return networks.between(features(net=net), real, fake)[:, int(spatial)].astype(np.float64)
 
 
 def signature(*, net: str = "alex", spatial: bool = False) -> str:

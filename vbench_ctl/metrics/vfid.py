@@ -18,15 +18,22 @@ ENOUGH = 256
 FRECHET = True  # of the real set it needs mean and covariance only
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"resize": "pillow", "aspect": "stretch", "channels": "rgb"},  # wyhsirius/g3an-project:evaluation
-    # raahii/evan reads with OpenCV and keeps the channels' order
-    "evan": {"resize": "torch_half_pixel", "aspect": "shorter_side_crop", "channels": "bgr"},
+    # raahii/evan reads with OpenCV, keeps the channels' order and takes the network fine-tuned on UCF-101
+    "evan": {
+        "resize": "torch_half_pixel",
+        "aspect": "shorter_side_crop",
+        "channels": "bgr",
+        "weights": "resnext101-ucf101",
+    },
 }
 
 
-def features(*, resize: str = "pillow", aspect: str = "stretch", channels: str = "rgb") -> Features:
-    """Return the pooled features of ResNeXt-101 trained on Kinetics-400."""
+def features(
+    *, resize: str = "pillow", aspect: str = "stretch", channels: str = "rgb", weights: str = "resnext101-k400"
+) -> Features:
+    """Return the pooled features of ResNeXt-101."""
     options = (("resize", resize), ("aspect", aspect), ("channels", channels))
-    return Features("resnext3d", "resnext101-k400", "clip", (), options)
+    return Features("resnext3d", weights, "clip", (), options)
 
 
 def estimate(
@@ -36,6 +43,8 @@ def estimate(
     return frechet_jackknife(real, fake, clusters=clusters)
 
 
-def signature(*, resize: str = "pillow", aspect: str = "stretch", channels: str = "rgb") -> str:
+def signature(
+    *, resize: str = "pillow", aspect: str = "stretch", channels: str = "rgb", weights: str = "resnext101-k400"
+) -> str:
     """Name what the number depends on besides network and clips."""
     return f"{resize},{aspect},{channels},ddof1"

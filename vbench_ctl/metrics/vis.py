@@ -17,6 +17,7 @@ TITLE = "video Inception score"
 DIRECTION = "higher"
 UNIT = ""
 NEEDS = "features"
+GENERATED_ONLY = True  # it looks at no real clip
 VERSION = 1
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"splits": 10},  # universome/stylegan-v:src/metrics, on 2048 shuffled clips
@@ -31,7 +32,7 @@ def features(*, splits: int = 10, eps: float = 0.0) -> Features:
 
 
 def estimate(
-    real: np.ndarray,
+    real: None,
     fake: np.ndarray,
     clusters: Sequence[str],
     groups_of: int = 0,
