@@ -162,15 +162,23 @@ def test_one_frame_has_no_motion(run, real, tmp_path, way):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--grid"], "no such option --grid; it is --way grid"),
         (["--gird"], "No such option '--gird'."),
-        (["--control-from", "x"], "or which --way to show: transfer"),
-        (["--control", "x"], "or which --way to show: control"),
+        (["--length", "3"], "or which --way to show: control, transfer, grid, segment"),
+        (["--grid", "--protocol", "wsprites-control"], "or which --way to show: control, transfer, grid, segment"),
         ([], "or which --way to show: control, transfer, grid, segment"),
     ],
 )
 def test_the_way_that_was_meant_is_named(run, tmp_path, words, says):
     assert said("generate", run, *words, "--out", tmp_path / "out").endswith(says)
+
+
+def test_the_way_that_the_options_speak_of_need_not_be_said(run, real, tmp_path):
+    words = {"grid": ["--grid"], "transfer": ["--control-from", real / "test" / "a.mkv"]}
+    for way, each in words.items():
+        out = tmp_path / way
+        done = CliRunner().invoke(main, [str(word) for word in ("generate", run, *each, "--real", real, "--out", out)])
+        assert done.exit_code == 0, done.output
+        assert json.loads((out / "manifest.json").read_text())["way"] == way
 
 
 # Protocols
@@ -199,7 +207,7 @@ def test_a_run_is_also_found_where_train_puts_it(home, tmp_path, monkeypatch):
     assert runs.folder_of("runs/mine") == runs.folder_of(Path("runs/mine")) == kept
     assert runs.folder_of("mine") == Path("mine") and runs.folder_of(kept) == kept
     assert runs.folder_of("runs/mine", tmp_path / "elsewhere") == Path("runs/mine")
-    assert said("generate", "runs/mine", "--grid", "--out", "out").endswith("it is --way grid")
+    assert said("generate", "runs/mine", "--out", "out").endswith("grid, segment")
     assert "no dataset" in said("train", "--resume", "runs/mine", "--dry-run")
     own = imported(tmp_path / "runs" / "mine")
     assert runs.folder_of("runs/mine") == Path("runs/mine") and own.samefile("runs/mine")

@@ -60,19 +60,16 @@ def command() -> None:
 
 
 class Answering(click.Command):
-    """The command of one model, which names the way that an unknown option looks like."""
+    """The command of one model, where --WAY is short for --way WAY."""
 
     def __init__(self, *args: Any, ways: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ways = ways
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            if (word := error.option_name.lstrip("-")) in self.ways:
-                raise click.UsageError(f"no such option --{word}; it is --way {word}", ctx) from error
-            raise
+        known = {name for param in self.params for name in param.opts}
+        short = {f"--{way}": f"--way={way}" for way in self.ways if f"--{way}" not in known}
+        return super().parse_args(ctx, [short.get(word, word) for word in args])
 
 
 def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
@@ -111,8 +108,12 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
     ) -> None:
         from vbench_ctl import generation, pairing, protocols, sources, video
 
+        fitting = _fitting(ways)
+        if not protocol_id and not way and len(fitting) == 1:
+            [way] = fitting
         if bool(protocol_id) == bool(way):
-            raise click.UsageError(f"say which --protocol to generate{_or_which_way(ways)}")
+            either = f", or which --way to show: {', '.join(fitting or ways)}" if ways else ""
+            raise click.UsageError(f"say which --protocol to generate{either}")
         _refuse(*(("--way", OF_PROTOCOLS) if way else ("--protocol", OF_WAYS)))
         model = generation.model(word, device, **options)
         if way:
@@ -156,11 +157,10 @@ def _say_strange(model: "Model", real: "Source | None") -> None:
         click.echo(f"{model.title} was trained on {stores}, and these are clips of {real.name}", err=True)
 
 
-def _or_which_way(ways: Mapping[str, str]) -> str:
-    """Say the ways that a model has besides protocols; only those that speak of the options given, if any does."""
+def _fitting(ways: Mapping[str, str]) -> list[str]:
+    """Return the ways that speak of the options given."""
     given = {param.opts[0] for param in _given(OF_WAYS)}
-    fitting = [name for name, text in ways.items() if given & set(re.findall(r"--[\w-]+", text))]
-    return f", or which --way to show: {', '.join(fitting or ways)}" if ways else ""
+    return [name for name, text in ways.items() if given & set(re.findall(r"--[\w-]+", text))]
 
 
 def _refuse(chosen: str, others: Sequence[str]) -> None:
@@ -184,7 +184,9 @@ def _own(leaf: ModuleType) -> list[click.Parameter]:
     if ways := generation.ways(leaf):
         about = "; ".join(f"{name}: {text}" for name, text in ways.items())
         own += [
-            click.Option(["--way"], type=click.Choice([*ways]), help=f"Instead of a protocol. {about}."),
+            click.Option(
+                ["--way"], type=click.Choice([*ways]), help=f"Instead of a protocol; --WAY is short for it. {about}."
+            ),
             click.Option(["--split"], help="Which split of --real a way takes, if that is a store with several."),
             click.Option(["--clips"], type=click.IntRange(min=1), default=4, help="How many of --real a way takes."),
             click.Option(
