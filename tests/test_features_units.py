@@ -388,6 +388,12 @@ def test_vgg_maps_are_torchvisions(net, taps):
     assert len(found) == 5
     vgg_features = extractor.features(np.zeros((1, 32, 32, 3), np.uint8))
     assert vgg_features.shape == (1, 1472)
+    real, fake = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 33, 3), np.uint8)
+    alike = extractor.between(real, fake)
+    maps = [extractor.network(torch.from_numpy(c).movedim(-1, 1) / 127.5 - 1) for c in (real, fake)]
+    torch.testing.assert_close(torch.from_numpy(alike[:, 0]), vgg.likeness(*maps), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(extractor.between(real, fake, batch=2), alike, rtol=1e-5)
+    np.testing.assert_allclose(extractor.between(real, real), 1, rtol=1e-5)
 
 
 def test_a_vgg_is_not_taken_for_the_other():

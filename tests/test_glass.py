@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vbench_ctl.baselines.glass import blocks, losses, motion, networks, strokes
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.baselines.glass.system import codes_used
+from vbench_ctl.features import vgg
 
 
 @pytest.fixture
@@ -433,6 +434,15 @@ def test_losses(tensors):
         for key in part.keys(f"grad/{name}/"):
             (gradient,) = torch.autograd.grad(value, given[key], retain_graph=True)
             close_gradient(gradient, part[f"grad/{name}/{key}"])
+
+
+def test_vgg_similarity(golden, tensors):
+    """The metric's own network is VGG19 whole; the release was recorded with a narrow one."""
+    part, recorded = tensors[0], golden("io_metrics")
+    network = small_distance(part.part("vgg"))
+    real, fake = (recorded[f"in/vgg_{which}"].flatten(0, 1) for which in ("real", "generated"))
+    maps = [network.maps((pictures - 0.5) / (0.5 + 1e-6)) for pictures in (real, fake)]
+    close(vgg.likeness(*maps), recorded["out/vgg_similarity"].flatten())
 
 
 def test_perceptual_maps(tensors):

@@ -110,6 +110,12 @@ def normalised(frames: Tensor) -> Tensor:
     return (frames - mean) / std
 
 
+def likeness(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Return how alike the maps (N, C, H, W) of frames are, (N,): their cosine, averaged over the maps."""
+    cosines = [F.cosine_similarity(x.flatten(1), y.flatten(1), eps=1e-6) for x, y in zip(real, fake, strict=True)]
+    return torch.stack(cosines).mean(0)
+
+
 class Extractor:
     """VGG, ready to run."""
 
@@ -131,6 +137,17 @@ class Extractor:
             torch.cat([one.mean((2, 3)) for one in maps], 1) for maps in self.maps(frames, resize=resize, batch=batch)
         )
         return torch.cat(list(means)).cpu().numpy()
+
+    @torch.inference_mode()
+    def between(self, real: np.ndarray | Tensor, fake: np.ndarray | Tensor, *, batch: int = 16) -> np.ndarray:
+        """Return how alike frame t of both is to this network, float32 (N, 1), of uint8 frames (N, H, W, 3) in their size."""
+
+        def maps(frames: Tensor) -> list[Tensor]:
+            x = frames.to(self.device).movedim(-1, 1) / 255  # channels last, as the frames lie in memory
+            return self.network((x - 0.5) / (0.5 + 1e-6))
+
+        parts = zip(*(shared.check_frames(frames).split(batch) for frames in (real, fake)), strict=True)
+        return torch.cat([likeness(maps(x), maps(y)) for x, y in parts])[:, None].cpu().numpy()
 
 
 def load(weights: shared.Weights, device: str = "cpu", net: str = "vgg16") -> Extractor:
