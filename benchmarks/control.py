@@ -1,7 +1,8 @@
 """How long the control suite takes on 256 clips of 16 frames of 128x96, all of it on the CPU.
 
-python benchmarks/control.py FOLDER [CLIPS]        (FOLDER keeps the store, the outputs and the learned parts)
+python benchmarks/control.py FOLDER [CLIPS [each]]        (FOLDER keeps the store, the outputs and the learned parts)
 
+With `each` every metric is then timed alone, a quarter of an hour.
 Networks have the weights that vbench-ctl has fetched; without lpips-alex its metrics are left out.
 """
 
@@ -19,7 +20,7 @@ MODEL = "truth"  # it answers every set; what made the clips makes no difference
 
 
 def main() -> None:
-    """Prepare what is not there, score twice and print the processor's time of each run, and of each metric alone."""
+    """Prepare what is not there, score twice and print the processor's time of each run, and maybe of each metric alone."""
     root, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else CLIPS
     if not (root / "weights").exists():
         root.mkdir(parents=True, exist_ok=True)
@@ -39,7 +40,7 @@ def main() -> None:
         print(f"{label}: {count} clips in {time.process_time() - started:.1f} s of CPU")
     computed = [row.metric for row in rows if row.value is not None]
     print(f"{len(computed)} of {len(tokens)} metrics have a value here")
-    for token in computed:
+    for token in computed if "each" in sys.argv else ():
         started = time.process_time()
         scoring.score(outputs, real, protocol, [token], place=place)
         print(f"{token}: {time.process_time() - started:.1f} s")
