@@ -164,6 +164,7 @@ def wait_for(folder: Path, pattern: str, count: int = 1) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", ["gone", "others"])
 def test_what_a_lost_node_was_at_or_had_made_is_done_elsewhere(until, cluster, tmp_path):
     """It is killed at work, or when it holds a result that the driver has not fetched yet."""
