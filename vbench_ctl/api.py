@@ -57,8 +57,7 @@ class Scores:
         self.metrics = tuple(scoring.metric(token) for token in _tokens(metrics))
         scoring.check_aggregates(None, self.metrics)
         self.place = networks.settled(Place(str(root) if root else None, device, backend), self.metrics)
-        reasons = {each: networks.missing(each.features) for each in self.metrics if each.features}
-        self._lacking = {each: reason for each, reason in reasons.items() if reason}
+        self._lacking = scoring.unavailable(self.metrics)
         self.reset()
 
     def reset(self) -> None:
@@ -94,10 +93,8 @@ class Scores:
             raise VbenchError("nothing was added yet; call update first")
         networks.use(self.place)
         report = scoring.Report(None, self._scored, "in memory", "in memory", "", {})
-        return {
-            each.token: report.absent(each, self._lacking[each]) if each in self._lacking else report.row(each)
-            for each in self.metrics
-        }
+        found = report.rows_of(self.metrics, self._lacking)
+        return {each.token: row for each, row in zip(self.metrics, found, strict=True)}
 
 
 def _added(clips: Any, name: str, first: int) -> sources.Source:

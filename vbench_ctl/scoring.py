@@ -268,8 +268,8 @@ def score(
     place = networks.settled(place, chosen)
     if workers == "ray" and place.on_gpu:
         place = replace(place, device=place.device.partition(":")[0])  # each worker sees one GPU and no other
-    lacking = {each: networks.missing(each.features) for each in chosen if each.features}
-    able = tuple(each for each in chosen if not lacking.get(each))
+    lacking = unavailable(chosen)
+    able = tuple(each for each in chosen if each not in lacking)
     lossy = _check_lossy(protocol, fake, real, allow_lossy)
     codings = _codings(preset, protocol, fake, real)
     lossy += "".join(f",{whose}{coding}" for whose, coding in zip(("", "real-"), codings, strict=True) if coding)
@@ -310,7 +310,13 @@ def score(
         facts["real_sha256"] = stats_sha256
     groups_of = protocol.groups_of if protocol else preset.groups_of if preset else 0
     report = Report(protocol, scored, where, name, lossy, facts, stats, fake.manifest, groups_of)
-    return [report.absent(each, lacking[each]) if lacking.get(each) else report.row(each) for each in chosen]
+    return report.rows_of(chosen, lacking)
+
+
+def unavailable(metrics: Sequence[Metric]) -> dict[Metric, str]:
+    """Return why metrics cannot be had here, of those whose network is not."""
+    reasons = {each: networks.missing(each.features) for each in metrics if each.features}
+    return {each: reason for each, reason in reasons.items() if reason}
 
 
 def _inverses(metrics: Sequence[Metric], real: Source, place: Place) -> dict[Lesson, Inverse | str]:
@@ -731,6 +737,10 @@ class Report:
     stats: Moments | Gaussian | None = None  # of the real set, where it is not there itself
     manifest: Mapping[str, Any] = field(default_factory=dict)  # of the outputs
     groups_of: int = 0  # clips of a group of set metrics that are computed by group; 0: all clips together
+
+    def rows_of(self, metrics: Sequence[Metric], lacking: Mapping[Metric, str]) -> list[Row]:
+        """Return the rows of metrics; those of the lacking ones say why."""
+        return [self.absent(each, lacking[each]) if each in lacking else self.row(each) for each in metrics]
 
     def row(self, each: Metric) -> Row:
         """Return the row of a metric; one that fails says why, and the others stand."""
