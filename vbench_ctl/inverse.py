@@ -32,8 +32,8 @@ class Lesson:
     clips: int = 768  # of the training split, evenly spread
     frames: int = 16  # of each, from a place drawn at random
     steps: int = 1000
-    batch: int = 64
-    rate: float = 6e-3
+    batch: int = 32
+    rate: float = 8e-3
     seed: int = 0
 
 
@@ -185,7 +185,7 @@ def _seen(clip: np.ndarray, side: int) -> np.ndarray:
     if min(height, width) <= side:
         return np.ascontiguousarray(clip)
     size = round(height * side / min(height, width)), round(width * side / min(height, width))
-    planes = torch.tensor(clip).movedim(-1, 1).float()
+    planes = torch.tensor(clip).float().movedim(-1, 1)
     return F.interpolate(planes, size, mode="area").round().byte().movedim(1, -1).contiguous().numpy()
 
 
@@ -193,9 +193,11 @@ def _pairs(clips: Any) -> Any:
     """Return each frame beside the next and their difference, float32 (N (T - 1), 9, h, w), of uint8 (N, T, h, w, 3)."""
     import torch
 
-    planes = clips.movedim(-1, 2).float() / 127.5 - 1
-    first, second = planes[:, :-1].flatten(0, 1), planes[:, 1:].flatten(0, 1)
-    return torch.cat([first, second, second - first], dim=1).contiguous(memory_format=torch.channels_last)
+    frames = clips.float() / 127.5 - 1
+    first, second = frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1)
+    return torch.cat([first, second, second - first], dim=-1).movedim(
+        -1, 1
+    )  # in memory by pixels, as convolutions like
 
 
 def _network(lesson: Lesson, labels: np.ndarray) -> Any:

@@ -218,9 +218,9 @@ class FolderSource:
 
     def lossy(self) -> str | None:
         for path in self.paths.values():
-            info = video.probe(path)
-            if not info.lossless:
-                return f"{path} is {info.codec}"
+            codec, lossless = video.coding(path)
+            if not lossless:
+                return f"{path} is {codec}"
         return None
 
 

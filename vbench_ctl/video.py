@@ -90,6 +90,16 @@ def probe(path: Path | str) -> Info:
     return Info(len(images), width, height, None, "+".join(sorted(codecs)), codecs == {"png"}, 0)
 
 
+def coding(path: Path | str) -> tuple[str, bool]:
+    """Return the codec of a clip and whether it is lossless, as `probe` does, where nothing else is asked for."""
+    path = Path(path)
+    if _kind(path) == "video":
+        with _opened(path) as (_, stream):
+            return _coding(stream)
+    info = probe(path)
+    return info.codec, info.lossless
+
+
 def frames(
     path: Path | str, start: int = 0, stop: int | None = None, step: int = 1, fps: float | None = None
 ) -> Iterator[np.ndarray]:
@@ -232,22 +242,27 @@ def write(
 # Video files
 
 
-@lru_cache(maxsize=1 << 16)  # scoring looks at all files before it reads one
+@lru_cache(maxsize=1 << 16)  # where lengths are asked for again and again
 def _probe_video(path: Path, _size: int, _mtime: int) -> Info:
     with _opened(path) as (_, stream):
         first = next(_decoded(path))
         height, width = next(_upright([first])).shape[:2]
-        codec, rate = stream.codec_context.name, stream.average_rate
-        rgb8 = first.format.is_rgb and all(component.bits == 8 for component in first.format.components)
+        (codec, lossless), rate = _coding(stream), stream.average_rate
         return Info(
             frames=stream.frames or None,
             width=width,
             height=height,
             fps=float(rate) if rate else None,
             codec=codec,
-            lossless=codec in LOSSLESS and rgb8,
+            lossless=lossless,
             rotation=first.rotation % 360,
         )
+
+
+def _coding(stream: Any) -> tuple[str, bool]:
+    codec, pixels = stream.codec_context.name, stream.codec_context.format
+    rgb8 = pixels is not None and pixels.is_rgb and all(component.bits == 8 for component in pixels.components)
+    return codec, codec in LOSSLESS and rgb8
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Iterator
+from functools import cache
 
 import lpips
 import numpy as np
@@ -118,14 +119,28 @@ class Extractor:
             (layers,) = self.maps(frames.reshape(-1, *real.shape[1:]), batch=frames.shape[0] * frames.shape[1])
             truth, *others = zip(*(layer.split(frames.shape[1]) for layer in layers), strict=True)
             spreads = [self._spread(list(truth), list(one)) for one in others]
-            enlarged = [[lpips.upsample(one, real.shape[1:3]) for one in spread] for spread in spreads]
-            rows.append([torch.stack([_mean(a), _mean(b)], 1) for a, b in zip(spreads, enlarged, strict=True)])
+            rows.append([torch.stack([_mean(one), _mean_enlarged(one, real.shape[1:3])], 1) for one in spreads])
         return [torch.cat(parts).cpu().numpy() for parts in zip(*rows, strict=True)]
 
 
 def _mean(spread: list[Tensor]) -> Tensor:
     """Return the sum over layers of their means, (n,)."""
     return torch.stack([one.mean((1, 2, 3)) for one in spread]).sum(0)
+
+
+def _mean_enlarged(spread: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """Return the sum over layers of their means once enlarged to `size`, (n,), by what each place then counts."""
+    found = []
+    for one in spread:
+        rows, columns = (_counts(few, many).to(one) for few, many in zip(one.shape[2:], size, strict=True))
+        found.append(torch.einsum("nchw,h,w->n", one, rows, columns))
+    return torch.stack(found).sum(0)
+
+
+@cache
+def _counts(few: int, many: int) -> Tensor:
+    """Return how much each of `few` places contributes to the mean of `many`, between which `lpips.upsample` blends."""
+    return lpips.upsample(torch.eye(few)[None, None], (many, few))[0, 0].mean(0)
 
 
 def load(weights: shared.Weights, device: str = "cpu", net: str = "alex") -> Extractor:
