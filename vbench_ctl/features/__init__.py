@@ -148,6 +148,12 @@ def prepared(
     return planes.contiguous(memory_format=torch.channels_last_3d)
 
 
+def squared(clips: Tensor, side: int) -> Tensor:
+    """Make uint8 clips (N, T, H, W, 3) square as cd-fvd's loader does: antialiased, centre cut, 8 bits without rounding."""
+    planes = resize_planes(clips.movedim(-1, 2).float() / 255, (side, side), "pil_antialias", "shorter_side_crop")
+    return (planes * 255).to(torch.uint8).movedim(2, -1)
+
+
 @torch.inference_mode()
 def in_batches(items: Tensor, batch: int, run: Callable[[Tensor], Tensor]) -> np.ndarray:
     """Run at most `batch` items at a time, in parts of like size, and return the float32 features (N, D)."""

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vbench_ctl import features as shared
-from vbench_ctl.resize import resize as resize_planes
 
 NAME = "i3d"
 WEIGHTS, ORIGINAL = "i3d-k400", "i3d-k400-original"
@@ -268,12 +267,6 @@ def built(weights: shared.Weights, device: str = "cpu", **options: Any) -> Incep
     return network
 
 
-def squared(clips: Tensor, side: int) -> Tensor:
-    """Make uint8 clips (N, T, H, W, 3) square as cd-fvd's loader does: antialiased, centre cut, 8 bits without rounding."""
-    planes = resize_planes(clips.movedim(-1, 2).float() / 255, (side, side), "pil_antialias", "shorter_side_crop")
-    return (planes * 255).to(torch.uint8).movedim(2, -1)
-
-
 class Extractor:
     """I3D, ready to run."""
 
@@ -301,7 +294,7 @@ class Extractor:
 
         def run(part: Tensor) -> Tensor:
             part = part.to(self.device)
-            part = squared(part, through) if through else part
+            part = shared.squared(part, through) if through else part
             x = shared.prepared(part, SIZE, resize=resize, aspect=aspect, channels=channels, range=range)
             return self.network.pooled(x).mean(2) if pooled else self.network(x)
 

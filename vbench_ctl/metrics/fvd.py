@@ -1,6 +1,6 @@
 """Frechet video distance (Unterthiner et al., 2018): Gaussian fits of the logits of I3D trained on Kinetics-400.
 
-The variants are the pipelines in print (features/i3d.py has what each does). They differ by more than many published
+The variants are the pipelines in print (features/i3d.py and videomae.py have what each does). They differ by more than many published
 gaps, so each is a metric of its own. "fvd-prefix" is FVD with its growth over time: of the first 10, 11, ... frames;
 "fvd-sliding" that of windows of 16 frames: how far a long prediction has drifted at its end, and on the way there.
 """
@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "common-styleganv": {"pipeline": "common-styleganv"},
     "videogpt": {"pipeline": "videogpt", "eps": 1e-5},
     "cdfvd-i3d": {"pipeline": "cdfvd-i3d", "ddof": 0, "eps": 1e-5},
+    "cdfvd-videomae": {"pipeline": "cdfvd-videomae", "ddof": 0},  # content-debiased FVD: another network altogether
     "araachie": {"pipeline": "araachie"},
     "cinn-log": {"pipeline": "cinn-log"},
     "ccvs": {"pipeline": "ccvs"},
@@ -38,12 +39,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 ORIGINAL = ("araachie", "cinn-log")  # pipelines with I3D's first release; all others take the weights of TF-Hub
-BEFORE = {"cdfvd-i3d": ",through 128x128"}  # what a pipeline does to clips before it resizes them for the network
+BEFORE = dict.fromkeys(
+    ("cdfvd-i3d", "cdfvd-videomae"), ",through 128x128"
+)  # what a pipeline does to clips before it resizes them for the network
 NAMED = {"prefix": "prefixes", "window": "windows"}
 
 
 def features(*, pipeline: str = "tf", ddof: int = 1, eps: float = 1e-3, parts: str = "") -> Features:
     """Return the features of a pipeline, of whole clips or of parts of them."""
+    if pipeline == "cdfvd-videomae":
+        return Features("videomae", "videomae-ssv2", "clip", (), (("preset", pipeline),))
     loading = () if eps == 1e-3 else (("eps", eps),)
     weights = "i3d-k400-original" if pipeline in ORIGINAL else "i3d-k400"
     return Features("i3d", weights, parts or "clip", loading, (("preset", pipeline),))
