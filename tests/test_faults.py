@@ -339,6 +339,27 @@ def together(item: tuple[str, int]) -> Done:
         return run(STAGES[name])
 
 
+def test_a_temporary_folder_of_a_killed_process_goes_with_the_next_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    code = "import time; from vbench_ctl import files; here = files.Scratch(); print(here.name, flush=True); time.sleep(60)"
+    lives = []
+    for _ in range(2):
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert child.stdout
+        lives.append((child, Path(child.stdout.readline().strip())))
+    (killed, left), (alive, held) = lives
+    killed.kill()
+    killed.wait()
+    for folder in (left, held):
+        os.utime(folder, (0, 0))
+    with files.Scratch() as mine:
+        assert sorted(tmp_path.iterdir()) == sorted([held, Path(mine)])
+    assert [*tmp_path.iterdir()] == [held]
+    alive.terminate()
+    alive.wait()
+
+
 def test_what_a_killed_process_left_goes_when_the_same_is_written_again(tmp_path):
     mine, other = tmp_path / ".t.0123abcd.part.csv", tmp_path / ".t.x.0123abcd.part.csv"
     for path in (mine, other):

@@ -98,15 +98,16 @@ class Member:
                 self._check()
                 raise
             return
-        with tempfile.NamedTemporaryFile(suffix=self.path.suffix) as copy:
-            with self._explained():
+        with files.Scratch() as folder:
+            path = Path(folder, f"member{self.path.suffix}")
+            with self._explained(), open(path, "wb") as copy:
                 self._copy_to(copy)
-            self._check_whole(copy.tell())
-            copy.flush()
+                size = copy.tell()
+            self._check_whole(size)
             try:
-                yield Path(copy.name)
+                yield path
             except VbenchError as error:  # a reason for leaving a clip out is the same each time
-                raise VbenchError(str(error).replace(copy.name, self.name)) from error
+                raise VbenchError(str(error).replace(str(path), self.name)) from error
 
     def _check(self) -> None:
         """Raise Unreadable where not the file is at fault that somebody could not read it."""

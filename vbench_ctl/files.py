@@ -9,7 +9,10 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
+import time
 import tokenize
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +32,7 @@ DAMAGED += (OverflowError,)
 MOST_BYTES = 8 << 30  # of one clip: what is claimed by somebody's file is not all believed
 MOST_DEFLATED = 1032  # bytes that zlib makes of one
 
+_SCRATCH, _SETTLED_S = "vbench-scratch-", 60  # prefix; seconds in which a new one has surely been locked
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # a half of a pair in JSON
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # what `cell` has put a ' before is told from what began with one
@@ -213,6 +217,27 @@ def sweep(folder: Path) -> None:
     """Remove the temporary files that a killed process left at any depth of `folder`."""
     for part in list(folder.rglob(".*.part*")):
         _remove(part)
+
+
+class Scratch(tempfile.TemporaryDirectory[str]):
+    """A temporary folder of this process; what killed ones left is removed, which their locks tell."""
+
+    def __init__(self) -> None:
+        import fcntl
+
+        for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+            with suppress(OSError):  # somebody else's, or removed by now
+                held = os.open(left, os.O_RDONLY)
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if time.time() - left.stat().st_mtime > _SETTLED_S:
+                        shutil.rmtree(left)
+                finally:
+                    os.close(held)
+        super().__init__(prefix=_SCRATCH)
+        handle = os.open(self.name, os.O_RDONLY)
+        weakref.finalize(self, os.close, handle)
+        fcntl.flock(handle, fcntl.LOCK_SH)
 
 
 def _remove(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Presets: all that a release does to clips before and while it scores them, in one word; data, in presets.toml."""
 
-import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vbench_ctl import files
 from vbench_ctl.errors import UsageError, unknown
 from vbench_ctl.protocols import Protocol
 
@@ -29,7 +29,7 @@ class Coding:
         """Return a clip (T, H, W, 3) as it comes out of such a file."""
         from vbench_ctl import video  # brings PyAV, for which shell completion must not wait
 
-        with tempfile.TemporaryDirectory() as folder:
+        with files.Scratch() as folder:
             path = Path(folder) / "clip.mp4"
             video.write(path, clip, self.fps, bit_rate=self.bit_rate)
             return video.read(path).frames

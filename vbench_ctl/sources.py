@@ -1,9 +1,6 @@
 """Clips from anywhere, under one face: a store, a folder of videos or of frame folders, an array file, arrays."""
 
 import math
-import os
-import tempfile
-import weakref
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -228,10 +225,10 @@ class _OnDisk(Sequence[np.ndarray]):
     """Clips that came one by one, in a file that goes with them: memory holds one at a time."""
 
     def __init__(self, clips: Iterable[np.ndarray]):
-        handle, self.path = tempfile.mkstemp(prefix="vbench-clips-")
-        weakref.finalize(self, os.unlink, self.path)
+        self.folder = files.Scratch()
+        self.path = Path(self.folder.name, "clips")
         self.places: list[tuple[int, tuple[int, ...]]] = []
-        with open(handle, "wb") as file:
+        with open(self.path, "wb") as file:
             for clip in clips:
                 self.places.append((file.tell(), clip.shape))
                 file.write(np.ascontiguousarray(clip).data)

@@ -8,7 +8,6 @@ import pickle
 import re
 import shutil
 import tarfile
-import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -157,7 +156,7 @@ def add(name: str, source: str | Path, root: str | Path | None = None) -> str:
     entry, source = _entry(name), Path(source).expanduser()
     if not source.exists():
         raise VbenchError(f"{source}: not there; expected a file with the weights of {name}")
-    with tempfile.TemporaryDirectory() as folder:
+    with files.Scratch() as folder:
         file = _loose(entry, source, Path(folder))
         tensors = read(file)  # refuses what is damaged or harmful
         if trained := _trained(tensors):
