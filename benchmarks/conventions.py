@@ -164,7 +164,6 @@ OF_SETS: list[Choice] = [
     ("resize to 299", "antialiased bicubic (clean-fid)", "fid-clean", sparse, sparse),
     ("coding", CODED, "fvd", opening, in_mp4),
     ("real window", "at random", "fvd", window(0), opening),
-    ("resize to 224", "half-pixel", "fvd-araachie", opening, opening),
     ("colours", "BGR (CCVS)", "fvd-ccvs", opening, opening),
     ("given frame", "out", "fvd", predicted, predicted),
 ]
@@ -189,19 +188,22 @@ def scored(material: str, real: Clips, made: dict[str, Clips], choices: list[Cho
             yield read(held, key, partial(of_fake, fake), partial(of_real, real))
 
 
-def divided_by_n(real: Clips, made: dict[str, Clips]) -> Iterator[Reading]:
-    """Yield FVD with covariances divided by N, as StyleGAN-V and cd-fvd have it, of the features that there are."""
+def otherwise(
+    real: Clips, made: dict[str, Clips], convention: str, choice: str, pipeline: str, ddof: int
+) -> Iterator[Reading]:
+    """Yield FVD with one thing changed that the releases change with others, of the features that are kept."""
     fvd, spaced = registry.load("metrics", "fvd"), range(0, COUNT, TOGETHER)
+    which = fvd.features(pipeline=pipeline)
 
     def features(clips: Clips) -> np.ndarray:
-        return np.concatenate([networks.of(fvd.features(), list(clips[at : at + TOGETHER])) for at in spaced])
+        return np.concatenate([networks.of(which, list(clips[at : at + TOGETHER])) for at in spaced])
 
     for model, fake in made.items():
-        found = fvd.estimate(features(opening(real)), features(fake), list(map(str, range(COUNT))), ddof=0)
-        network, computed = networks.identity(fvd.features()), fvd.signature(ddof=0)
-        signed = rows.signature("fvd", "", network, f"{FRAMES}f", f"{COUNT}x1", computed, fvd.VERSION)
+        found = fvd.estimate(features(opening(real)), features(fake), list(map(str, range(COUNT))), ddof=ddof)
+        computed = fvd.signature(pipeline=pipeline, ddof=ddof)
+        signed = rows.signature("fvd", "", networks.identity(which), f"{FRAMES}f", f"{COUNT}x1", computed, fvd.VERSION)
         numbers = ("fvd", signed, found.value, found.low, found.high)
-        yield Reading(WSPRITES, "fvd", "covariance", "divided by N (StyleGAN-V, cd-fvd)", model, *numbers, False)
+        yield Reading(WSPRITES, "fvd", convention, choice, model, *numbers, False)
 
 
 def measured(videos: list[str], held: Held) -> Iterator[Reading]:
@@ -215,7 +217,8 @@ def measured(videos: list[str], held: Held) -> Iterator[Reading]:
     for real, models in published:
         yield from scored(BAIR, real, models, ON_BAIR, held)
     yield from scored(WSPRITES, long, made, OF_SETS[:2], held)
-    yield from divided_by_n(long, made)
+    yield from otherwise(long, made, "covariance", "divided by N (StyleGAN-V, cd-fvd)", "tf", 0)
+    yield from otherwise(long, made, "resize to 224", "half-pixel (StyleGAN-V)", "styleganv", 1)
     yield from scored(WSPRITES, long, made, OF_SETS[2:], held)
     for real, models in published:
         yield from scored(BAIR, real, models, SETS_ON_BAIR, held)

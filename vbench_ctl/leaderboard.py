@@ -121,23 +121,30 @@ def _rank(column: Column, row: Row | None) -> tuple[bool, float]:
 
 
 def _disorder(columns: Sequence[Column], cells: dict[str, dict[Column, Row]]) -> list[str]:
-    """Say where a sanity row stands above what must obey better: then the metric or the model is not to be trusted."""
+    """Say where a sanity row surely stands above what must obey better: neither metric nor model is to be trusted there."""
     measured = {metric for suite in suites.load_all().values() for metric in suite.obedience}
     places = {model: place for model in cells if (place := _place(model)) is not None}
     remarks = []
     for column in columns:
-        values = {
-            model: row.value * (1 if column.direction == "higher" else -1)
+        ranges = {
+            model: _from_worst(column, row)
             for model in places
             if column.metric in measured and (row := cells[model].get(column)) and row.value is not None
         }
         remarks += [
             f"{column.metric}: {lower} stands above {upper}, which must obey better"
-            for upper in values
-            for lower in values
-            if places[upper] > places[lower] and values[upper] < values[lower]
+            for upper in ranges
+            for lower in ranges
+            if places[upper] > places[lower] and ranges[upper][1] < ranges[lower][0]
         ]
     return remarks
+
+
+def _from_worst(column: Column, row: Row) -> tuple[float, float]:
+    """Return the ends of a row's interval, the larger the better; its value twice where it has none."""
+    ends = [row.value if end is None else end for end in (row.low, row.high)]
+    low, high = sorted(float(end) if column.direction == "higher" else -float(end) for end in ends)  # type: ignore[arg-type]
+    return low, high
 
 
 def _place(model: str) -> int | None:

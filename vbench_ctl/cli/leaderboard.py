@@ -19,7 +19,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--published/--no-published", default=True, show_default=True, help="Numbers from the literature.")
 @click.option(
-    "--include-unverified", is_flag=True, help="Published numbers that nobody has looked up in the paper too."
+    "--include-unverified", is_flag=True, help="Published numbers that nobody has seen in a paper or on a page, too."
 )
 @click.option("--csv", "csv_path", type=FILE, help="Write CSV, one line per number.")
 @click.option("--markdown", "markdown_path", type=FILE, help="Write markdown tables.")

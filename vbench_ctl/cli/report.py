@@ -31,7 +31,7 @@ from vbench_ctl.cli import _shared
 )
 @click.option("--published/--no-published", default=True, show_default=True, help="Numbers from the literature.")
 @click.option(
-    "--include-unverified", is_flag=True, help="Published numbers that nobody has looked up in the paper too."
+    "--include-unverified", is_flag=True, help="Published numbers that nobody has seen in a paper or on a page, too."
 )
 @_shared.root()
 @_shared.workers()
