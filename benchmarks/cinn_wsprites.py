@@ -1,20 +1,26 @@
 """What a flow of cINN has learned of W-Sprites: its likelihood beside Gaussians', and where its samples go.
 
-OMP_NUM_THREADS=1 python benchmarks/cinn_wsprites.py RUN [OUTPUTS]...
+OMP_NUM_THREADS=1 python benchmarks/cinn_wsprites.py RUN... OUTPUTS...
+python benchmarks/cinn_wsprites.py                   write the page from the numbers again
+
+The numbers go to results/cinn-wsprites.json, and from there into results/reproduced/README.md.
 
 The likelihood is that of codes of held-out windows, in nats with all constants; the Gaussians have a mean that is linear in
 what the flow is conditioned on, and one covariance, both fitted to codes of training windows. OUTPUTS are of the protocols
 wsprites-samples-small or wsprites-endpoint-small; where a clip ends is read from what differs between its first and last frame.
 """
 
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vbench_ctl import pairing, protocols, runs, store, training
+from vbench_ctl import files, pairing, protocols, runs, store, training
 from vbench_ctl.frames import normalised
 from vbench_ctl.sources import FolderSource, StoreSource
 from vbench_ctl.windows import Windows
@@ -26,6 +32,9 @@ HALF = 16  # pixels from the corner of the sprite's cell to its middle, in frame
 NOTHING = 24  # levels: what scrolls differs less
 STILL = 3.0  # pixels: what moves less stands
 DIRECTIONS = ("still", "left", "right", "up", "down")
+ROOT = Path(__file__).resolve().parent.parent
+NUMBERS, PAGE = ROOT / "results/cinn-wsprites.json", ROOT / "results/reproduced/README.md"
+BEGIN, END = "<!-- measured by cinn_wsprites.py -->", "<!-- end of what it measured -->"
 
 
 @torch.no_grad()
@@ -64,8 +73,8 @@ def of_flow(system, held: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     return (0.5 * noise.square().sum(1) - logdet).numpy() + 0.5 * noise.shape[1] * np.log(2 * np.pi)
 
 
-def likelihoods(run: Path) -> None:
-    """Print the likelihoods."""
+def likelihoods(run: Path) -> dict[str, Any]:
+    """Return the negative log-likelihoods of held-out codes, each with its standard error."""
     system = training.load(run).system
     data = runs.open_run(run).recipe.data["flow"]
     parts = []
@@ -74,15 +83,13 @@ def likelihoods(run: Path) -> None:
         windows = Windows(source, data.length, data.stride, tracks=data.tracks, size=data.size, seed=1)
         parts.append(codes(system, windows, count))
     fitted, held = parts
-    print(
-        f"{fitted[0].shape[1]} numbers, {fitted[1].shape[1]} told; {len(fitted[0])} windows to fit, {len(held[0])} held out"
-    )
-    for name, values in {
-        "the flow": of_flow(system, held),
-        "Gaussian, full covariance": of_gaussian(fitted, held, full=True),
-        "Gaussian, diagonal covariance": of_gaussian(fitted, held, full=False),
-    }.items():
-        print(f"{name}: {values.mean():.2f} nats, standard error {values.std() / len(values) ** 0.5:.2f}")
+    found = {
+        "flow": of_flow(system, held),
+        "full": of_gaussian(fitted, held, full=True),
+        "diagonal": of_gaussian(fitted, held, full=False),
+    }
+    nats = {name: [float(values.mean()), float(values.std() / len(values) ** 0.5)] for name, values in found.items()}
+    return {"numbers": fitted[0].shape[1], "told": fitted[1].shape[1], "held_out": len(held[0]), "nats": nats}
 
 
 # Where the sprite ends, read from what changed: a blur that the sprite probe does not know still shows where it is
@@ -108,8 +115,8 @@ def reader(real: StoreSource) -> np.ndarray:
     return np.linalg.solve(seen.T @ seen + 1e-3 * np.eye(seen.shape[1]), seen.T @ (places[:, -1] - places[:, 0]))
 
 
-def movements(outputs: Path) -> None:
-    """Print how far from the true end points clips end, and how often each direction is taken."""
+def movements(outputs: Path) -> dict[str, Any]:
+    """Return how far from the true end points clips end, in pixels, and how often each direction is taken."""
     fake = FolderSource(outputs)
     protocol = protocols.load(fake.manifest["protocol"])
     real = pairing.find_real(protocol)
@@ -124,21 +131,17 @@ def movements(outputs: Path) -> None:
     read = changes(windows[:, 0], windows[:, -1], start) @ weights
     found = np.stack([changes(each[:, 0], each[:, -1], start) @ weights for each in made.swapaxes(0, 1)], 1)
     apart = np.linalg.norm((start + found[:, 0])[:, None] - places[None, :, -1], axis=2)
-    others = apart[~np.eye(len(apart), dtype=bool)].mean()
-    print(
-        f"{outputs.name}: {np.diag(apart).mean():.2f} px from the true end point, {others:.2f} from those of other clips"
-    )
-    still = np.linalg.norm(true, axis=1).mean()
-    print(
-        f"of real clips the reading is {np.linalg.norm(read - true, axis=1).mean():.2f} off, standing still {still:.2f}"
-    )
-    real_shares, shares = (
-        np.mean([named == name for name in DIRECTIONS], 1) for named in (named_of(read), named_of(found))
-    )
-    for who, each in (("real", real_shares), ("made", shares)):
-        print(who, ", ".join(f"{name} {share:.2f}" for name, share in zip(DIRECTIONS, each, strict=True)))
-    distinct = np.mean([len(set(row)) for row in named_of(found).reshape(len(pairs), -1)])
-    print(f"total variation {0.5 * np.abs(real_shares - shares).sum():.2f}; {distinct:.2f} directions from one frame")
+    shares = {
+        who: {name: float(np.mean(named_of(moved) == name)) for name in DIRECTIONS}
+        for who, moved in (("real", read), ("made", found))
+    }
+    return {
+        "from_its_end": float(np.diag(apart).mean()),
+        "from_other_ends": float(apart[~np.eye(len(apart), dtype=bool)].mean()),
+        "reading_is_off": float(np.linalg.norm(read - true, axis=1).mean()),
+        "standing_still": float(np.linalg.norm(true, axis=1).mean()),
+        "directions": shares,
+    }
 
 
 def named_of(moved: np.ndarray) -> np.ndarray:
@@ -148,7 +151,42 @@ def named_of(moved: np.ndarray) -> np.ndarray:
     return np.where(np.hypot(x, y) < STILL, "still", named)
 
 
+# The page
+
+
+def lines(found: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield the lines of the table."""
+    for name, each in found["likelihoods"].items():
+        flow, full, diagonal = (f"{mean:.1f} (standard error {error:.2f})" for mean, error in each["nats"].values())
+        what = f"{name}: negative log-likelihood of {each['held_out']:,} held-out codes of {each['numbers']} numbers, nats"
+        yield [what, flow, f"Gaussian with a mean linear in the condition: full covariance {full}, diagonal {diagonal}"]
+    for name, each in found["movements"].items():
+        beside = f"{each['standing_still']:.1f} standing still, {each['from_other_ends']:.1f} from the ends of other clips; "
+        beside += f"this way of reading is itself {each['reading_is_off']:.1f} off"
+        yield [f"{name}: from the true end, px", f"{each['from_its_end']:.1f}", beside]
+        made, real = (", ".join(f"{share:.2f}" for share in each["directions"][who].values()) for who in ("made", "real"))
+        yield [f"{name}: samples that {', '.join(DIRECTIONS)}", made, f"{real} of the real clips"]
+
+
+def rendered(page: str, found: dict[str, Any]) -> str:
+    """Return the page with the table in it."""
+    head, _, rest = page.partition(BEGIN)
+    table = "\n".join("| " + " | ".join(line) + " |" for line in (["what", "value", "beside"], ["---"] * 3, *lines(found)))
+    return f"{head}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
+
+
+def main() -> None:
+    """Measure what is given and write the page."""
+    given = [Path(word) for word in sys.argv[1:]]
+    if given:
+        told = [folder for folder in given if (folder / "run.json").is_file()]
+        found = {
+            "likelihoods": {folder.name: likelihoods(folder) for folder in told},
+            "movements": {folder.name: movements(folder) for folder in given if folder not in told},
+        }
+        files.write_json(NUMBERS, found)
+    files.write_text(PAGE, rendered(PAGE.read_text("utf-8"), json.loads(NUMBERS.read_text("utf-8"))))
+
+
 if __name__ == "__main__":
-    likelihoods(Path(sys.argv[1]))
-    for folder in sys.argv[2:]:
-        movements(Path(folder))
+    main()

@@ -1,6 +1,7 @@
 """The pages say what the code says: marks that are filled from it, commands that parse, links that lead somewhere."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -152,6 +153,13 @@ def test_links_lead_to_files(name):
     text = re.sub(r"^```.*?^```$|^    [^\n]*$", "", (ROOT / name).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
     assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
+
+
+def test_the_table_of_cinn_is_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    cinn = loaded(ROOT / "benchmarks/cinn_wsprites.py")
+    page = cinn.PAGE.read_text("utf-8")
+    assert cinn.rendered(page, json.loads(cinn.NUMBERS.read_text("utf-8"))) == page
 
 
 def test_the_page_of_conventions_is_what_was_measured(monkeypatch):
