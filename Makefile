@@ -59,7 +59,7 @@ lint: $(STAMP)-all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p vbench_ctl
-	$(BIN)/mypy --namespace-packages --explicit-package-bases generators baselines benchmarks
+	$(BIN)/mypy --namespace-packages --explicit-package-bases datasets generators baselines benchmarks
 
 bench: $(STAMP)-all
 	$(BIN)/python -m pip install --quiet opencv-python-headless

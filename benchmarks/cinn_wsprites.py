@@ -123,9 +123,7 @@ def movements(outputs: Path) -> dict[str, Any]:
     weights = reader(StoreSource(store.Store(real.store.folder, "train")))
     pairs = pairing.pairs(protocol, real, fake, alone=False)
     windows = np.stack([pairing.real_window(real, pair) for pair in pairs])
-    made = np.stack(
-        [np.stack([fake.frames(name) for name in pair.fakes]) for pair in pairs]
-    )  # (cases, samples, T, ...)
+    made = np.stack([np.stack([fake.frames(name) for name in pair.fakes]) for pair in pairs])  # cases, samples
     places = np.stack([real.tracks_of(str(pair.real), ["position"], 0, FRAMES, 1)["position"] for pair in pairs])
     start, true = places[:, 0], places[:, -1] - places[:, 0]
     read = changes(windows[:, 0], windows[:, -1], start) @ weights
@@ -158,20 +156,28 @@ def lines(found: dict[str, Any]) -> Iterator[list[str]]:
     """Yield the lines of the table."""
     for name, each in found["likelihoods"].items():
         flow, full, diagonal = (f"{mean:.1f} (standard error {error:.2f})" for mean, error in each["nats"].values())
-        what = f"{name}: negative log-likelihood of {each['held_out']:,} held-out codes of {each['numbers']} numbers, nats"
+        what = (
+            f"{name}: negative log-likelihood of {each['held_out']:,} held-out codes of {each['numbers']} numbers, nats"
+        )
         yield [what, flow, f"Gaussian with a mean linear in the condition: full covariance {full}, diagonal {diagonal}"]
     for name, each in found["movements"].items():
-        beside = f"{each['standing_still']:.1f} standing still, {each['from_other_ends']:.1f} from the ends of other clips; "
+        beside = (
+            f"{each['standing_still']:.1f} standing still, {each['from_other_ends']:.1f} from the ends of other clips; "
+        )
         beside += f"this way of reading is itself {each['reading_is_off']:.1f} off"
         yield [f"{name}: from the true end, px", f"{each['from_its_end']:.1f}", beside]
-        made, real = (", ".join(f"{share:.2f}" for share in each["directions"][who].values()) for who in ("made", "real"))
+        made, real = (
+            ", ".join(f"{share:.2f}" for share in each["directions"][who].values()) for who in ("made", "real")
+        )
         yield [f"{name}: samples that {', '.join(DIRECTIONS)}", made, f"{real} of the real clips"]
 
 
 def rendered(page: str, found: dict[str, Any]) -> str:
     """Return the page with the table in it."""
     head, _, rest = page.partition(BEGIN)
-    table = "\n".join("| " + " | ".join(line) + " |" for line in (["what", "value", "beside"], ["---"] * 3, *lines(found)))
+    table = "\n".join(
+        "| " + " | ".join(line) + " |" for line in (["what", "value", "beside"], ["---"] * 3, *lines(found))
+    )
     return f"{head}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
 
 

@@ -26,9 +26,8 @@ except ImportError:
 from vbench_ctl.metrics import ssim
 
 CLIPS, FRAMES, SIZE, RUNS = 8, 16, 128, 5
-WANG = partial(
-    structural_similarity, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
-)  # Wang 2004 in scikit-image's words; it cuts the same 5 pixels at each border
+# Wang 2004 in scikit-image's words; it cuts the same 5 pixels at each border.
+WANG = partial(structural_similarity, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

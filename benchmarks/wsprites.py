@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vbench_ctl import registry, store
 
-ORIGINAL = 110  # frames per CPU-second of Araachie/glass:data/wsprites with Python 2.7, into PNG files (glass.md 6.8)
+ORIGINAL = 110  # frames per CPU-second of Araachie/glass:data/wsprites with Python 2.7, into PNG files
 SHARDS = 18  # of 60 clips of 90 frames
 
 

@@ -52,7 +52,7 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
     lists = archive.matching(rf"(cinn-{split})\.txt")
     if not lists:
         raise archive.lacking(f"cinn-{split}.txt, the list of the cINN paper")
-    lines = next(iter(lists.values())).read().decode("utf-8-sig", errors="replace").split()
+    lines = next(iter(lists.values())).text().split()
     names = list(dict.fromkeys(line.strip("/").replace("/", "_") for line in lines))[:limit]
     return [Shard(f"{split}/{name}", videos.get(name), options.size) for name in names]
 

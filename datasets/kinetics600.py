@@ -157,6 +157,7 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
     tars = [source for source in videos if source.is_tar]
     single = [source for source in videos if not source.is_tar][:limit]
     per_shard = max(1, SHARD_BYTES // _clip_bytes(options))
+    groups: list[tuple[tuple[Source, ...], int | None]]
     groups = [(tuple(single[at : at + per_shard]), None) for at in range(0, len(single), per_shard)]
     groups += [((tar,), share) for tar, share in _shared(tars, None if limit is None else limit - len(single))]
     handed = Archive((), archive.root, cookies=archive.cookies, rate=archive.rate)
@@ -176,7 +177,9 @@ def _sorted_out(
     split: str, archive: Archive
 ) -> tuple[tuple[Member, ...], tuple[Member, ...], list[Source], list[Member]]:
     """Return the annotations of a split, those that number the classes, the split's videos and its lists of addresses."""
-    annotations, official, others, videos, lists = [], [], [], [], []
+    annotations, videos, lists = [], [], []
+    official: list[Member] = []
+    others: list[Member] = []
     for root, member in _files(archive):
         name = member.path.name.lower()
         told = [NAMES.get(part.lower(), part.lower()) for part in (root, *member.path.parts[:-1])]
@@ -212,7 +215,7 @@ def _files(archive: Archive) -> Iterator[tuple[str, Member]]:
 
 def _on_cvdf(split: str, lists: list[Member]) -> list[Source]:
     """Read the tars' addresses, one a line, as they are or in quotes, with blanks and quotes inside."""
-    lines = [line.strip().strip('"').strip() for member in lists for line in _text(member).splitlines()]
+    lines = [line.strip().strip('"').strip() for member in lists for line in member.text().splitlines()]
     addresses = dict.fromkeys(quoted(line) for line in lines if line and not line.startswith("#"))
     for address in addresses:
         if urlsplit(address).scheme not in ("http", "https") or not address.lower().endswith(TARS):
@@ -303,7 +306,7 @@ def _labels(annotations: tuple[Member, ...]) -> dict[Key, str]:
     """Return the classes in the annotations of a split; clips that two lists have count once."""
     found: dict[Key, str] = {}
     for member in annotations:
-        for key, label in parse(_text(member), member.name).items():
+        for key, label in parse(member.text(), member.name).items():
             found[key] = found.get(key) or label
     return found
 
@@ -318,10 +321,6 @@ def _numbers(classes: tuple[Member, ...]) -> dict[str, int]:
 def _by_id(annotations: tuple[Member, ...]) -> dict[str, str]:
     """Return the class of each YouTube id."""
     return {key[0]: label for key, label in _labels(annotations).items()}
-
-
-def _text(member: Member) -> str:
-    return member.read().decode("utf-8-sig", errors="replace")
 
 
 # Converting
@@ -531,7 +530,7 @@ class _Squares:
 def _crop(width: int, height: int, pixels: str, side: int, left: int, top: int) -> Graph:
     """Make a filter that cuts a square out of frames without copying it."""
     graph = Graph()
-    source = graph.add_buffer(width=width, height=height, format=pixels, time_base=Fraction(1, 1000))
+    source = graph.add_buffer(width=width, height=height, format=pixels, time_base=Fraction(1, 1000))  # type: ignore[arg-type]
     crop = graph.add("crop", f"{side}:{side}:{left}:{top}")
     sink = graph.add("buffersink")
     source.link_to(crop)

@@ -69,7 +69,7 @@ def _listed(archive: Archive, split: str) -> list[str]:
     lists = archive.matching(rf"(cinn-{split})\.txt")
     if not lists:
         raise archive.lacking(f"cinn-{split}.txt, the list of the cINN paper")
-    text = next(iter(lists.values())).read().decode("utf-8-sig", errors="replace")
+    text = next(iter(lists.values())).text()
     return list(dict.fromkeys(re.sub(r"/+$", "", line.strip()) for line in text.splitlines() if line.strip()))
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 from PIL import Image
 
 from vbench_ctl import video
@@ -35,9 +35,6 @@ EXPECTED = {"train": 313, "val": 175, "test": 206}
 TRAIN_FRAMES = 59_178
 COLUMNS = ("original_filename", "begin_frame", "end_frame", "top", "left", "bottom", "right")
 PNG_SHARE = 0.6  # of the raw size
-EXACT = (
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
-)  # chroma by bicubic, as OpenCV asks of FFmpeg
 
 
 @dataclass(frozen=True)
@@ -177,7 +174,7 @@ def _chosen(member: Member, split: str) -> list[int]:
 
 
 def _table(member: Member, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(member.read().decode("utf-8-sig", errors="replace")))
+    reader = csv.DictReader(io.StringIO(member.text()))
     if lacking := [name for name in columns if name not in (reader.fieldnames or ())]:
         raise VbenchError(f"{member.name}: has no column {lacking[0]}, expected {', '.join(columns)}; fetch it again")
     return list(reader)
@@ -332,6 +329,6 @@ def _frames(member: Member, rally: Rally, wanted: list[int]) -> Iterator[np.ndar
 def _small(frame: Any, box: tuple[int, int, int, int], convert: VideoReformatter) -> np.ndarray:
     """Crop and resize a decoded frame as the release does (dataset/acquisition/convert_annotated_video_directory.py)."""
     whole = convert.reformat(
-        frame, format="rgb24", src_colorspace=Colorspace.ITU601, interpolation=EXACT, threads=1
+        frame, format="rgb24", src_colorspace=Colorspace.ITU601, interpolation=video.EXACT, threads=1
     ).to_ndarray()
     return np.asarray(Image.fromarray(whole).crop(box).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))

@@ -93,7 +93,7 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
     """Return one work item per video, or some folders of frames each where the faces are cut out already."""
     videos = {name: member for (name,), member in archive.matching(rf"({NAME})\.mp4").items() if _belongs(name, split)}
     if videos:
-        boxes = read_boxes(Path(options.boxes)) if options.boxes else {}
+        boxes = read_boxes(Path(options.boxes).expanduser()) if options.boxes else {}
         chosen = sorted(videos)[:limit]
         if not boxes:
             _detector()  # it is there, or that is said before anything is made
@@ -188,8 +188,8 @@ def _package() -> Any:
         import face_alignment
     except ImportError as error:
         raise VbenchError(
-            "uva-nemo needs the place of each face: give a CSV file with video,x0,y0,x1,y1 (--boxes), or run "
-            '"pip install face-alignment"'
+            "uva-nemo needs the place of each face: give a CSV file with video,x0,y0,x1,y1 (--boxes), or "
+            'run: pip install "vbench-ctl[faces]"'
         ) from error
     return face_alignment
 

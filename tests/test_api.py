@@ -104,8 +104,8 @@ def test_half_precision_is_refused_as_other_floats_are():
 
 def test_metrics_may_be_a_text():
     fake, real = noise(2, 0, 6, (16, 16)), noise(2, 1, 6, (16, 16))
-    assert [row.metric for row in vbench_ctl.score(fake, real, "psnr, mse")] == ["psnr", "mse"]
-    scores = vbench_ctl.Scores("mse")
+    assert [row.metric for row in vbench_ctl.score(fake, real, "psnr, mse,")] == ["psnr", "mse"]
+    scores = vbench_ctl.Scores("mse,")
     scores.update(fake, real)
     assert [*scores.compute()] == ["mse"]
 

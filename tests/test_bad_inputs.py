@@ -9,7 +9,7 @@ import pytest
 import tiny
 from tiny import noise
 
-from vbench_ctl import networks, rows, scoring, weights
+from vbench_ctl import execute, networks, rows, scoring, weights
 from vbench_ctl.cli import main
 from vbench_ctl.doubts import doubts, look
 from vbench_ctl.errors import UsageError, VbenchError
@@ -169,7 +169,7 @@ def test_a_file_of_weights_is_hashed_once(home, monkeypatch):
 
 @pytest.mark.parametrize(("device", "on_gpu"), [("cpu", False), ("cuda", True), ("cuda:1", True), ("mps", True)])
 def test_which_devices_are_gpus(device, on_gpu):
-    assert Place(device=device).on_gpu is on_gpu
+    assert execute.on_gpu(device) is on_gpu
 
 
 def test_a_device_that_is_not_there_is_a_sentence(toy):

@@ -11,7 +11,7 @@ import av
 import pytest
 import torchvision
 
-from vbench_ctl import doctor, registry
+from vbench_ctl import doctor, registry, video
 from vbench_ctl.doctor import Finding, examine
 
 
@@ -66,7 +66,9 @@ def versions(monkeypatch, **held: str | None) -> None:
     wanted = ["av>=18", "click>=8.1", "scipy", "tensorflow; extra == 'tf'", "setuptools<81; extra == 'tf'"]
     monkeypatch.setattr(doctor, "version", version)
     monkeypatch.setattr(doctor, "requires", lambda name: wanted)
-    monkeypatch.setattr(doctor, "metadata", lambda name: SimpleNamespace(get_all=lambda key: ["tf", "all", "test"]))
+    monkeypatch.setattr(
+        doctor, "metadata", lambda name: SimpleNamespace(get_all=lambda key: ["tf", "docs", "all", "test"])
+    )
 
 
 def test_a_missing_and_an_old_package_are_named(monkeypatch):
@@ -89,7 +91,7 @@ def test_an_extra_that_does_not_fit_is_a_note(monkeypatch):
     assert about("[tf]") == [Finding("[tf]", "note", "tensorflow is missing, setuptools is 84.0, needed is <81", mend)]
     versions(monkeypatch, setuptools="80.0")
     assert about("[tf]") == [Finding("[tf]", "ok", "tensorflow 9999.0, setuptools 80.0")]
-    assert about("[all]") == about("[test]") == []
+    assert about("[all]") == about("[docs]") == about("[test]") == []
 
 
 def test_an_uninstalled_checkout_is_named(monkeypatch):
@@ -111,11 +113,11 @@ def test_a_missing_encoder_is_named(monkeypatch):
     monkeypatch.setattr(av, "Codec", codec)
     good, bad = about("video")
     assert good.state == "ok" and bad.state == "broken"
-    assert bad.text == "no encoder for libx264 (mp4), libvpx-vp9 (webm)" and "pip install" in bad.mend
+    assert bad.text == "no encoder for libx264 (.mp4), libvpx-vp9 (.webm)" and "pip install" in bad.mend
 
 
 def test_a_decoder_alone_is_not_an_encoder(monkeypatch):
-    monkeypatch.setattr(doctor, "CODECS", {"svq3": "old mov"})  # FFmpeg only decodes it
+    monkeypatch.setitem(video.CODECS, ".mov", ("svq3", {}))  # FFmpeg only decodes it
     assert [finding.state for finding in about("video")] == ["ok", "broken"]
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from vbench_ctl.features import dti3d, i3d, lpips_net, resnext3d, vgg
+from vbench_ctl.metrics import vfid
 from vbench_ctl.resize import resize
 
 
@@ -254,7 +255,7 @@ def test_resnext_keys_and_parameters_are_the_checkpoints(g3an):
 def test_resnext_resizes_with_pillow(g3an, name):
     with np.load(g3an / "io_preprocess.npz") as golden:
         clip = torch.from_numpy(golden[f"in/frames_{name}"])[None]
-        x = resnext3d.prepared(clip, **resnext3d.PRESETS["g3an"])
+        x = resnext3d.prepared(clip, **vfid.VARIANTS[""])
         pixels = x[0] + x.new_tensor(resnext3d.MEAN).view(3, 1, 1, 1)
         np.testing.assert_allclose(pixels, golden[f"out/eval_{name}_u8"], atol=1e-4)
 

@@ -148,17 +148,10 @@ def test_inception_is_pytorch_fids(fid_network, pictures):
     np.testing.assert_allclose(found, expected.flatten(1), atol=1e-5 * float(expected.max()), rtol=0)
 
 
-def test_inception_batches_and_dims(fid_network, pictures):
+def test_inception_batches(fid_network, pictures):
     frames = np.concatenate(list(pictures.values()))
     together, alone = fid_network.features(frames), fid_network.features(frames, batch=1)
     np.testing.assert_allclose(alone, together, atol=1e-5 * together.max(), rtol=0)
-    assert [fid_network.features(frames[:1], dims=dims).shape for dims in (64, 192, 768)] == [
-        (1, 64),
-        (1, 192),
-        (1, 768),
-    ]
-    with pytest.raises(VbenchError, match='no number of features "1024"'):
-        fid_network.features(frames, dims=1024)
 
 
 def test_inception_is_that_of_its_name(fid_network):
@@ -187,7 +180,7 @@ def test_lpips_of_black_and_white_is_the_published_one(real_weights):
     extractor = lpips_net.load(weights.path("lpips-alex", real_weights))
     black = np.zeros((1, 64, 64, 3), np.uint8)
     # JunyaoHu/common_metrics_on_video_quality README, from enlarged maps
-    assert extractor.distances(black, black + 255, spatial=True)[0] == pytest.approx(0.8140090703964233, rel=1e-4)
+    assert extractor.between(black, black + 255)[0, 1] == pytest.approx(0.8140090703964233, rel=1e-4)
 
 
 def test_vgg_is_the_trunk_of_lpips(real_weights, pictures):

@@ -13,7 +13,7 @@ from vbench_ctl import networks
 from vbench_ctl import weights as held
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.features import dti3d, i3d, inception, lpips_net, resnext3d, vgg
-from vbench_ctl.metrics import fvd
+from vbench_ctl.metrics import fvd, vfid
 
 CONV_PARAMETERS, LOGIT_PARAMETERS, BN_CHANNELS = 12_272_704, 410_000, 7280  # TF-Hub graph, counted
 
@@ -348,7 +348,12 @@ def test_resnext_features():
     assert together.shape == (3, 2048) and together.dtype == np.float32
     np.testing.assert_allclose(alone, together, atol=1e-5 * together.max(), rtol=0)
     np.testing.assert_allclose(extractor.features(three[:1, 1:17]), together[:1], atol=1e-5 * together.max())
-    assert np.abs(extractor.features(three[:1], **resnext3d.PRESETS["evan"]) - together[:1]).max() > 1e-3
+    assert (
+        np.abs(
+            extractor.features(three[:1], **dict(vfid.features(**vfid.VARIANTS["evan"]).options)) - together[:1]
+        ).max()
+        > 1e-3
+    )
     resnext3d.self_test(extractor)
 
 

@@ -23,6 +23,7 @@ from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.features import resnext3d
 from vbench_ctl.frames import normalised
+from vbench_ctl.metrics import vfid
 from vbench_ctl.sources import FolderSource, StoreSource
 from vbench_ctl.statistics.frechet import frechet
 from vbench_ctl.training import DataFacts
@@ -611,7 +612,7 @@ def decoded_as_released(file: Path) -> np.ndarray:
 def test_scored_videos_are_prepared_as_in_the_release(golden, shared, tmp_path, part, read):
     clip = read(scored_files(shared, tmp_path, part)[1])
     clip = torch.from_numpy(clip if isinstance(clip, np.ndarray) else clip.frames)[None]
-    found = resnext3d.prepared(resnext3d.window(clip), **resnext3d.PRESETS["g3an"])[0, ..., ::3, ::3]
+    found = resnext3d.prepared(resnext3d.window(clip), **vfid.VARIANTS[""])[0, ..., ::3, ::3]
     close(found, golden("fid_pipeline")[f"out/{part}/1.mp4/preprocessed__s3"], 1e-4)
 
 
@@ -623,7 +624,7 @@ def test_video_fid_from_files(golden, shared, tmp_path):
     data, sets = golden("fid_pipeline"), {}
     for part in "ab":
         clips = [decoded_as_released(file) for file in scored_files(shared, tmp_path, part)]
-        sets[part] = np.concatenate([extractor.features(clip[None], **resnext3d.PRESETS["g3an"]) for clip in clips])
+        sets[part] = np.concatenate([extractor.features(clip[None], **vfid.VARIANTS[""]) for clip in clips])
         wanted = data[f"out/{part}/features"]
         close(torch.from_numpy(sets[part]), wanted, 2e-3 * wanted.abs().max().item())
     wanted = data["derived/frechet_2048_exact"].item()

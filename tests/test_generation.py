@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import tiny
 import torch
 from click.testing import CliRunner
 
-from vbench_ctl import files, generation, protocols, registry, scoring, store, video
+from vbench_ctl import execute, files, generation, protocols, registry, scoring, store, video
 from vbench_ctl.cli.generate import model_command
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.protocols import Select
@@ -131,6 +132,19 @@ def test_workers_and_interruptions_leave_the_same_bytes(tmp_path, real, monkeypa
     assert {**whole, "made": 0, "speed": 0} == {**cut, "made": 0, "speed": 0}
     assert set(whole["made"]) == {"at", "with", "on", "command", "wall_seconds", "cpu_seconds"}
     assert whole["made"]["cpu_seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "gpu", "seen"),
+    [("cpu", 2, False, "cpu"), ("mps", 2, True, "mps"), ("cuda:1", 2, True, "cuda:1"), ("cuda:1", "ray", True, "cuda")],
+)
+def test_a_worker_for_a_gpu_knows_it_by_its_name_there(tmp_path, real, monkeypatch, device, workers, gpu, seen):
+    asked = []
+    monkeypatch.setattr(execute, "run", lambda function, items, workers, gpu: asked.append((function, gpu)) or ())
+    model = replace(generation.model("noise"), device=device)
+    generation.generate(model, tiny.protocol(), real, tmp_path / "out", workers=workers)
+    [(function, on_gpu)] = asked
+    assert on_gpu is gpu and function.args[0].model.device == seen
 
 
 def test_two_models_do_not_mix(tmp_path, real):

@@ -140,7 +140,7 @@ def test_a_split_without_a_usable_clip_is_an_error(tmp_path, home):
 def test_advice_names_the_options_that_are_not_the_usual_ones(home):
     words = ["prepare", "bair-hd", "--packing", "annotated", "--split", "val", "--limit", "3", "--yes"]
     done = CliRunner().invoke(main, words)
-    given = "--split=val --packing=annotated --limit=3"
+    given = "--split val --packing annotated --limit 3"
     assert done.exit_code == 3
     assert f"vbench-ctl prepare bair-hd {given} --archive annotated_frames" in done.stderr
     assert prepare.plan("bair-hd").words() == prepare.plan("bair-hd", splits=["test", "train"]).words() == []

@@ -12,9 +12,8 @@ HOME = files.home()  # the user's own; the tests themselves have another
 KNOWN = ("locks/sources.json", "cache/hashes.json")
 UNPACKED_BYTES = 1e9  # more is not unpacked for a test
 READ = [name for name in registry.names("datasets") if "file" in prepare.card(name)]
-LACKING = (
-    "check the network|pip install face-alignment"  # of datasets whose files are lists of others, or are to be searched
-)
+# Of datasets whose files are lists of others, or are to be searched.
+LACKING = r'check the network|pip install "vbench-ctl\[faces\]"'
 
 
 def borrow(name, home):

@@ -142,6 +142,23 @@ def test_an_unknown_part_gets_the_nearest_name():
         registry.load("metrics", "fuzz")
 
 
+def test_options_become_words_of_the_command_line_again():
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        size: int = 64
+        boxes: str = ""
+        apart: bool = False
+
+    told = {"size": 32, "boxes": "", "apart": True, "frame_rate": 5, "limit": None}
+    assert registry.words(told, Options) == ["--size", "32", "--apart", "--frame-rate", "5"]
+    assert registry.words(dataclasses.asdict(Options()), Options) == []
+
+
+def test_a_part_is_found_where_there_is_one():
+    assert registry.find("baselines", "copy-last") is registry.load("baselines", "copy-last")
+    assert registry.find("baselines", "nobody") is registry.find("datasets", None) is None
+
+
 def test_a_type_given_as_text_is_understood(monkeypatch):
     """A plugin's module may say `from __future__ import annotations`."""
     leaf = registry.load("datasets", "wsprites")

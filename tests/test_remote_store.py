@@ -11,13 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import click
 import fsspec
 import numpy as np
 import pytest
 import tiny
+from click.testing import CliRunner
 from fsspec.registry import _registry as imported
 
 from vbench_ctl import remote, sources, store
+from vbench_ctl.cli import main
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.store import Store
@@ -247,6 +250,37 @@ def test_a_remote_store_may_be_sent_to_workers(server, tmp_path):
     there = Store(f"{server.url}/tiny", "test")
     there.frames(0)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(there)).frames(4), here.frames(4))
+
+
+@pytest.mark.parametrize(
+    ("command", "parameter"),
+    [
+        ("score", "outputs"),
+        ("score", "real"),
+        ("generate copy-last", "real"),
+        ("export", "source"),
+        ("annotate", "clips"),
+        ("blind", "outputs"),
+        ("blind", "real"),
+        ("play", "real"),
+    ],
+)
+def test_commands_take_a_url_where_they_take_a_store(command, parameter):
+    found, context = main, click.Context(main)
+    for name in command.split():
+        found = found.get_command(context, name)
+    (kind,) = [param.type for param in found.params if param.name == parameter]
+    assert kind.convert("https://host/x", None, None) == remote.Url("https://host/x")
+    assert kind.convert("here/x", None, None) == Path("here/x")
+
+
+def test_a_command_reads_a_url(server, tmp_path):
+    here = tiny.built(tmp_path / "tiny")
+    tiny.write_outputs(tmp_path / "mine", {clip_id: here.frames(at) for at, clip_id in enumerate(here.ids)})
+    words = ["score", str(tmp_path / "mine"), "--real", f"{server.url}/tiny", "--metrics", "mse", "--workers", "1"]
+    done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "rows.json"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)[0]["value"] == 0
 
 
 # What goes wrong

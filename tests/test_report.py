@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from click.testing import CliRunner
 from PIL import Image
+from tiny import Named
 
 from vbench_ctl import files, leaderboard, prepare, recipes, registry, report, rows, runs, scoring, video
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError
-from vbench_ctl.report import boards, charts, clips
+from vbench_ctl.report import boards, charts, clips, training
 from vbench_ctl.rows import Row
 from vbench_ctl.sources import open_source
 
@@ -282,6 +284,24 @@ def test_the_worst_case_is_found(site):
     assert titles[2] == titles[6] == "clip 4"
 
 
+def test_a_metric_that_no_case_has_is_left_out(tmp_path):
+    """Frames of 8x8 pixels are too small for SSIM."""
+    for at in range(2):
+        video.write(tmp_path / f"real/{at}.mkv", moving(at)[:, :8, :8])
+        video.write(tmp_path / f"mine/{at}.mkv", 255 - moving(at)[:, :8, :8])
+    (group,) = clips.groups([tmp_path / "mine"], [tmp_path / "real"], None)
+    shown = clips.show(group, 2, [], boards.Colours(), tmp_path / "media", "case", 1)
+    assert [worst.metric for worst in shown.worst] == ["psnr"]
+    assert [case.stacks[1][0].note.split()[0] for case in shown.shown] == ["psnr", "psnr"]
+
+
+def test_cases_are_told_apart_by_metrics_that_have_a_value():
+    protocol = tiny.protocol()
+    group = clips.Group(protocol, Named({}), ["a"], [Named({})], [[]], 10)
+    told = [row("a", None, "strred", protocol=protocol.id), row("a", 20.0, protocol=protocol.id)]
+    assert clips._metrics(group, told) == ["psnr"]
+
+
 def test_a_film_holds_every_picture_in_its_place(tmp_path):
     parts = [moving(0), moving(1)[:5], np.random.default_rng(0).integers(0, 255, (FRAMES, HEIGHT, WIDTH, 3), np.uint8)]
     film = clips.write_film(tmp_path / "media/x.mp4", parts, fps=10)
@@ -297,6 +317,14 @@ def test_wide_films_go_on_below(tmp_path, monkeypatch):
     monkeypatch.setattr(clips, "WIDEST", 100)
     film = clips.write_film(tmp_path / "x.mp4", [moving(at) for at in range(3)], fps=10)
     assert film.places == [(0, 0), (36, 0), (0, 28)]
+
+
+def test_a_grid_has_the_clips_that_its_manifest_lists_in_their_order(tmp_path):
+    for name in ("test/0", "test/1", "a way before"):
+        video.write(tmp_path / f"way/{name}.mkv", moving(0)[:2])
+    files.write_json(tmp_path / "way/manifest.json", {"way": "x", "files": ["test/1.mkv", "test/0.mkv", "lost.mkv"]})
+    grid = clips.grid(tmp_path / "way", boards.Colours(), tmp_path / "media", "grid")
+    assert [tile.label for tile in grid.rows[0][1]] == ["test/1", "test/0"]
 
 
 def test_flow_is_painted_by_direction():
@@ -346,6 +374,27 @@ def test_stores_have_cards_and_their_command(material, tmp_path):
     assert (tmp_path / "out/media/store-1-1.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("dataset", "variant", "options", "expected"),
+    [
+        ("wsprites", "64x48-limit3", {"size": "64x48"}, "wsprites --size 64x48 --limit 3"),
+        (
+            "mine",
+            "64x64-limit5",
+            {"layout": "videos", "size": "64x64", "limit": 5},
+            "FOLDER --as mine --layout videos --size 64x64 --limit 5",
+        ),
+        ("mine", "original", {"layout": "pvg", "size": None, "limit": None}, "FOLDER --as mine --layout pvg"),
+        ("uva-nemo", "64-boxes", {"boxes": "sha256 ab"}, "uva-nemo --boxes FILE"),
+    ],
+)
+def test_the_command_of_a_store_can_be_given(dataset, variant, options, expected):
+    leaf = registry.load("datasets", dataset) if dataset in registry.names("datasets") else None
+    told = {**(vars(leaf.Options()) if leaf else {}), **options}
+    found = report._prepare({"dataset": dataset, "variant": variant, "options": told})
+    assert found == f"vbench-ctl prepare {expected}"
+
+
 def test_the_command_writes_a_page_and_says_where(tmp_path):
     rows.save(tmp_path / "r.json", [row("mine", 20.0)])
     done = CliRunner().invoke(
@@ -363,6 +412,16 @@ def test_outputs_without_a_protocol_need_their_real_clips(material, tmp_path):
         UsageError, match="good names no protocol, so its real clips are not known; give them with one --real"
     ):
         report.write(report.Asked([], material[0].outputs[:1]), tmp_path / "out")
+
+
+def test_the_newest_samples_of_a_run_in_stages_are_of_the_last_stage(tmp_path):
+    """The stages are video, frame and flow, in this order."""
+    leaf = registry.load("baselines", "cinn")
+    run = runs.create(tmp_path, "cinn", recipes.load("cinn", next(iter(recipes.files("cinn", leaf)))))
+    (run.folder / "pictures").mkdir()
+    for name in ("video-step-000000900", "frame-step-000000300", "flow-step-000000100", "flow-step-000000200"):
+        (run.folder / f"pictures/{name}.png").touch()
+    assert training.read(run.folder).samples.name == "flow-step-000000200.png"
 
 
 # Numbers and charts

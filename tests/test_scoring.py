@@ -307,15 +307,18 @@ def test_windows_of_one_video_are_one_cluster(tmp_path, real):
 
 
 def test_the_real_set_of_a_protocol_is_found(home):
-    with pytest.raises(VbenchError, match=r'no store tiny 8x6 .*run "vbench-ctl prepare tiny --split test"'):
+    with pytest.raises(VbenchError, match=r'no store tiny 8x6 .*run "vbench-ctl prepare FOLDER --as tiny"'):
         pairing.find_real(tiny.protocol())
     for version in (2, 10):
         store.build(home / f"stores/tiny/8x6@{version}", tiny.recipe())
     (home / "stores/tiny/8x6@2.bak").mkdir()
     assert pairing.find_real(tiny.protocol()).store.folder.name == "8x6@10"
     (home / "stores/tiny/8x6@11").mkdir()
-    with pytest.raises(VbenchError, match=r"8x6@11: no finished store there .*run prepare"):
-        pairing.find_real(tiny.protocol())
+    assert pairing.find_real(tiny.protocol()).store.folder.name == "8x6@10"
+    with pytest.raises(VbenchError, match=r'8x6@10 has no split "eval" \(test\); run "vbench-ctl prepare'):
+        pairing.find_real(tiny.protocol(split="eval"))
+    with pytest.raises(VbenchError, match=r'no store tiny 9x9 .* \(there is 8x6@10, 8x6@2\); run "vbench-ctl prepare'):
+        pairing.find_real(tiny.protocol(variant="9x9"))
 
 
 def test_a_store_of_something_else_is_refused(tmp_path):

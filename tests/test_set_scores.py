@@ -353,8 +353,8 @@ def test_distances_of_a_pair_are_computed_once(place, monkeypatch):
     names = ["lpips", "drift-lpips", "drift-lpips-area", "lpips-spatial"]
     first, again = (scoring.score(fake, real, metrics=names, place=place) for _ in range(2))
     assert sum(seen) == 3 * 4 * 2 and [row.value for row in first] == [row.value for row in again]
-    for row, spatial in ((first[0], False), (first[3], True)):
-        whole = [extractor.distances(a, b, spatial=spatial)[0] for a, b in zip(real.clips, fake.clips, strict=True)]
+    for row, column in ((first[0], 0), (first[3], 1)):
+        whole = [extractor.between(a, b)[:, column] for a, b in zip(real.clips, fake.clips, strict=True)]
         assert row.value == pytest.approx(np.mean(whole), rel=1e-6)
     assert first[0].value != first[3].value
 

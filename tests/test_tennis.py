@@ -8,7 +8,7 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from vbench_ctl import protocols, registry, store
+from vbench_ctl import protocols, registry, store, video
 from vbench_ctl.archives import Archive
 from vbench_ctl.errors import VbenchError
 
@@ -90,7 +90,7 @@ def frames_of(path, wanted):
     with av.open(str(path)) as container:
         for index, frame in enumerate(container.decode(video=0)):
             if index in wanted:
-                whole = frame.reformat(format="rgb24", src_colorspace=Colorspace.ITU601, interpolation=tennis.EXACT)
+                whole = frame.reformat(format="rgb24", src_colorspace=Colorspace.ITU601, interpolation=video.EXACT)
                 picture = Image.fromarray(whole.to_ndarray()).crop((left, top, right, bottom))
                 made.append(np.asarray(picture.resize((256, 96), Image.Resampling.BICUBIC)))
     return np.stack(made)

@@ -48,4 +48,4 @@ def test_defaults_are_left_out_and_what_is_unknown_is_said():
     )
     said = 'run "vbench-ctl prepare wsprites" with the options that make "64-nosuch" (prepare wsprites --help)'
     assert variants.remedy("wsprites", "64-nosuch") == said
-    assert variants.remedy("mine", "64x64", "test") == 'run "vbench-ctl prepare mine --split test"'
+    assert variants.remedy("mine", "64x64", "test") == 'run "vbench-ctl prepare FOLDER --as mine"'

@@ -135,7 +135,7 @@ def test_nemo_without_boxes_or_detector_says_what_to_do(nemo, tmp_path, monkeypa
     archive, _ = nemo
     monkeypatch.setitem(sys.modules, "face_alignment", None)
     registry.load("datasets", "uva-nemo")._detector.cache_clear()
-    with pytest.raises(VbenchError, match=r"--boxes.*pip install face-alignment"):
+    with pytest.raises(VbenchError, match=r'--boxes.*pip install "vbench-ctl\[faces\]"'):
         converted("uva-nemo", "all", archive)
     head = "video,x0,y0,x1,y1\n"
     for text, why in (
@@ -161,6 +161,12 @@ def test_nemo_tells_how_faces_were_cut_out():
     leaf = registry.load("datasets", "uva-nemo")
     assert "folders of face frames: as they were cut out" in leaf.facts(leaf.Options())["crop"]
     assert "face3@1: a given box, enlarged" in leaf.facts(leaf.Options(boxes="boxes.csv"))["crop"]
+
+
+def test_nemo_reads_boxes_below_the_home_of_the_user(nemo, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    boxes(tmp_path / "boxes.csv")
+    assert len(prepare.plan("uva-nemo", splits=["all"], boxes="~/boxes.csv").recipe(nemo[0]).work["all"]) == 2
 
 
 def test_nemo_remembers_the_boxes_but_not_where_they_lie(nemo, tmp_path):

@@ -251,7 +251,7 @@ def test_unknown_names_get_the_nearest(net):
 
 def test_doctor_examines_them(net, home):
     def found():
-        return list(doctor._weights(home / "weights"))
+        return list(doctor._weights(home))
 
     assert found()[0].state == "note" and found()[0].text.endswith("weights: none")
     file = weights.fetch("toy")

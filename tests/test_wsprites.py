@@ -13,7 +13,7 @@ from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.generators.wsprites import lpc, walk
 
 wsprites = registry.load("datasets", "wsprites")
-VIDEO_0_0 = {  # glass.md 6.7: character 0, video 0 of the released data set
+VIDEO_0_0 = {  # character 0, video 0 of the released data set
     "directions": "ssssssssssssssuuuslssssssssssssssssssrrrrrrrrrddddduuuuusssssssssssssssslllldddddlllllrrrr",
     "local": "777777775555550007133333333555555444422222222200000000007777755555666668111100000111112222",
 }
@@ -159,7 +159,7 @@ def test_truth_agrees_with_the_pixels(clip):
     """Where the truth says the figure stands there is mask, its motion is that of its place, and actions fit moves."""
     tracks = clip.tracks
     assert np.array_equal(np.diff(tracks["position"], axis=0), tracks["motion_fg"][1:])
-    assert np.allclose(tracks["shift_fg"] * [32, 16], tracks["motion_fg"])  # glass.md 7.1
+    assert np.allclose(tracks["shift_fg"] * [32, 16], tracks["motion_fg"])
     assert np.allclose(tracks["shift_bg"] * [-6.25, -4.6875], tracks["motion_bg"])
     for t in range(len(clip)):
         rows, columns = np.nonzero(tracks["masks"][t])

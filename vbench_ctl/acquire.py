@@ -168,8 +168,6 @@ def fetch(
 def fetch_one(
     url: str,
     target: Path,
-    sha256: str | None = None,
-    size: int | None = None,
     *,
     dataset: str,
     root: Path | None = None,
@@ -184,7 +182,7 @@ def fetch_one(
     """
     if not hosts.known(url):
         raise VbenchError(f"{url}: not an address that files are fetched from; expected http, gdrive, hf or youtube")
-    file = _File(dataset, url, target, root, urls=(url,), size=size, sha256=sha256, format=format, lock=lock)
+    file = _File(dataset, url, target, root, urls=(url,), format=format, lock=lock)
     return _bring(file, threading.Event(), cookies, rate)
 
 
@@ -450,7 +448,7 @@ def lock_path(root: Path | None = None) -> Path:
 
 def distrusted(broken: archives.Broken, dataset: str, root: Path | None) -> VbenchError:
     """Forget an archive that was broken when it first came, so that another one is taken, and say how to get that."""
-    with suppress(OSError), hashes.changing(lock_path(root)) as lock:  # or it is not even there any more
+    with suppress(OSError), files.changing(lock_path(root)) as lock:  # or it is not even there any more
         found, known = hashes.digest(broken.path, root), lock.get(dataset, {})
         for key in [key for key, entry in known.items() if entry["sha256"] == found]:
             del known[key]
@@ -460,7 +458,7 @@ def distrusted(broken: archives.Broken, dataset: str, root: Path | None) -> Vben
 
 def export_lock(root: Path | None, dataset: str) -> str:
     """Return what is known of a dataset's files as lines for its card."""
-    entries = hashes.read(lock_path(root)).get(dataset, {})
+    entries = files.read_table(lock_path(root)).get(dataset, {})
     if not entries:
         raise VbenchError(f"{dataset}: {lock_path(root)} knows no file of it; download it first")
     return "\n".join(
@@ -475,9 +473,9 @@ def _toml(value: str | list[str]) -> str:
 
 
 def _locked(file: _File) -> dict[str, Any]:
-    if file.own:
+    if file.own or not file.is_locked:
         return {}
-    return dict(hashes.read(lock_path(file.root)).get(file.dataset, {}).get(file.name, {})) if file.is_locked else {}
+    return dict(files.read_table(lock_path(file.root)).get(file.dataset, {}).get(file.name, {}))
 
 
 def _record(file: _File, url: str, sha256: str) -> Source:
@@ -487,7 +485,7 @@ def _record(file: _File, url: str, sha256: str) -> Source:
     if not file.is_locked:
         entry = new
     elif entry.get("sha256") != sha256:
-        with hashes.changing(lock_path(file.root)) as lock:
+        with files.changing(lock_path(file.root)) as lock:
             known = lock.setdefault(file.dataset, {})
             entry = known[file.name] = new if file.sha256 or file.own else known.get(file.name, new)
     if entry["sha256"] != sha256:  # another process was first, and got another file

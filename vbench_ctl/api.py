@@ -40,12 +40,12 @@ def score(
         model,
         allow_lossy,
         workers=workers,
-        place=Place(str(root) if root else None, device, backend),
+        place=Place(root, device, backend),
     )
 
 
 def _tokens(metrics: str | Sequence[str]) -> Sequence[str]:
-    return [token.strip() for token in metrics.split(",")] if isinstance(metrics, str) else metrics
+    return scoring.tokens(metrics) if isinstance(metrics, str) else metrics
 
 
 class Scores:
@@ -56,7 +56,7 @@ class Scores:
     ) -> None:
         self.metrics = tuple(scoring.metric(token) for token in _tokens(metrics))
         scoring.check_aggregates(None, self.metrics)
-        self.place = networks.settled(Place(str(root) if root else None, device, backend), self.metrics)
+        self.place = networks.settled(Place(root, device, backend), self.metrics)
         self._lacking = scoring.unavailable(self.metrics)
         self.reset()
 

@@ -82,6 +82,10 @@ class Member:
         self._check_whole(len(data))
         return data
 
+    def text(self) -> str:
+        """Return it as a text, whatever byte is none."""
+        return self.read().decode("utf-8-sig", errors="replace")
+
     def _check_whole(self, size: int) -> None:
         if size != self.size:
             raise VbenchError(

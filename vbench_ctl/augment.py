@@ -56,9 +56,8 @@ class Flip:
 
     def _mirrored(self, name: str, values: np.ndarray) -> np.ndarray:
         if name in PICTURES:
-            return (
-                torch.from_numpy(np.require(values, requirements=["C", "W"])).flip(2).numpy()
-            )  # NumPy takes ten times as long
+            # NumPy takes ten times as long.
+            return torch.from_numpy(np.require(values, requirements=["C", "W"])).flip(2).numpy()
         how = self.tracks[name]
         if isinstance(how, str):
             return values

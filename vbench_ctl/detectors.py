@@ -6,19 +6,19 @@ import numpy as np
 
 from vbench_ctl.networks import Features
 from vbench_ctl.statistics.detections import known
+from vbench_ctl.tracks import DETECTED
 
-READ = "detected"  # the track that a metric's network reads from the frames
 NETWORKS = {
-    "detected": Features("person", "fasterrcnn-coco", "frame"),
+    DETECTED: Features("person", "fasterrcnn-coco", "frame"),
     "sprite": Features("sprite_probe", "sprite-probe", "frame"),
 }
 
 
 def track(of: str) -> str:
     """Return which track has the places that one of the networks sees, or those of the track of that name."""
-    return READ if of in NETWORKS else of
+    return DETECTED if of in NETWORKS else of
 
 
 def places(tracks: Mapping[str, np.ndarray], of: str) -> np.ndarray:
     """Return the centres (T, 2) that one of the networks saw, NaN where it saw nothing, or the track of that name."""
-    return known(tracks[READ][:, :2]) if of in NETWORKS else tracks[of]
+    return known(tracks[DETECTED][:, :2]) if of in NETWORKS else tracks[of]

@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
-from vbench_ctl import __version__, execute, files, registry, weights
+from vbench_ctl import __version__, execute, files, provenance, registry, weights
 from vbench_ctl.errors import VbenchError
 
-CODECS = {"libx264": "mp4", "ffv1": "lossless mkv", "libvpx-vp9": "webm", "gif": "gif"}
 FREE_GB = 5
-NOT_FOR_USERS = ("all", "test")  # extras that are not worth a line
+NOT_FOR_USERS = ("all", "docs", "test")  # extras that are not worth a line
 
 
 class Finding(NamedTuple):
@@ -40,7 +39,7 @@ def examine(root: str | Path | None = None) -> Iterator[Finding]:
         "gpu": _gpu(),
         "video": _video(),
         "disk": _disk(home),
-        "weights": _weights(home / "weights"),
+        "weights": _weights(home),
         "extras": _extras(),
         "plugins": _plugins(),
     }
@@ -122,7 +121,7 @@ def _torch_pair() -> Iterator[Finding]:
 
 
 def _processors() -> Iterator[Finding]:
-    yield Finding("processors", "ok", f"{execute.cpus()} of {platform.processor() or platform.machine()}")
+    yield Finding("processors", "ok", f"{execute.cpus()} of {provenance.hardware('cpu')}")
 
 
 def _gpu() -> Iterator[Finding]:
@@ -140,9 +139,11 @@ def _gpu() -> Iterator[Finding]:
 def _video() -> Iterator[Finding]:
     import av
 
+    from vbench_ctl import video
+
     libraries = (f"{name} {v[0]}.{v[1]}" for name, v in sorted(av.library_versions.items()))
     yield Finding("video", "ok", f"PyAV {av.__version__}, {', '.join(libraries)}")
-    lacking = [f"{codec} ({use})" for codec, use in CODECS.items() if not _encodes(codec)]
+    lacking = [f"{codec} ({suffix})" for suffix, (codec, _) in video.CODECS.items() if not _encodes(codec)]
     if lacking:
         mend = "pip install --force-reinstall av (the wheels from the package index have all of them)"
         yield Finding("video", "broken", f"no encoder for {', '.join(lacking)}", mend)
@@ -171,11 +172,11 @@ def _disk(home: Path) -> Iterator[Finding]:
         yield Finding("disk", "broken", str(error), "set VBENCH_HOME to a folder you can write to")
 
 
-def _weights(folder: Path) -> Iterator[Finding]:
+def _weights(home: Path) -> Iterator[Finding]:
     """Verify the networks that were fetched or added; those inside packages come with them."""
-    held = [row for row in weights.status(folder.parent) if row.state not in ("absent", "packaged")]
+    held = [row for row in weights.status(home) if row.state not in ("absent", "packaged")]
     good = [f"{row.name} ({row.sha8}, {row.state})" for row in held if row.state != "broken"]
-    text = f"{folder}: {', '.join(good) or 'none'}"
+    text = f"{home / 'weights'}: {', '.join(good) or 'none'}"
     yield Finding("weights", "ok" if good else "note", text, "" if good else "vbench-ctl weights fetch i3d-k400")
     for row in held:
         if row.state == "broken":

@@ -39,6 +39,16 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def on_gpu(device: str) -> bool:
+    """Tell whether a device is not the processors: "cuda", "cuda:1" or "mps"."""
+    return device.partition(":")[0] != "cpu"
+
+
+def known_there(device: str, workers: Workers) -> str:
+    """Return what workers call a device: one of a Ray cluster sees one GPU and no other."""
+    return device.partition(":")[0] if workers == "ray" else device
+
+
 def run(
     function: Callable[[Any], Result],
     items: Sequence[Item],

@@ -29,7 +29,6 @@ from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.importers import GLACTIONS, HDF5, split_of
 from vbench_ctl.store import Store
 
-FPS = 10  # of a video whose store knows no rate; PVG's default for videos of one's own
 TAR_BYTES = 1_000_000_000  # a tar is closed when it has passed this
 
 Advance = Callable[[int], None]
@@ -113,7 +112,7 @@ def _write_pvg(folder: Path, splits: Iterable[_Split], advance: Advance) -> None
 
 
 def _write_video(path: Path, clip: Clip) -> None:
-    video.write(path, clip.frames, clip.fps or FPS)
+    video.write(path, clip.frames, clip.fps or video.FPS)
 
 
 def _write_pictures(folder: Path, pictures: np.ndarray) -> None:

@@ -25,7 +25,7 @@ from vbench_ctl.errors import VbenchError
 if TYPE_CHECKING:  # commands must not wait for NumPy
     import numpy as np
 
-# What HDF5 and NumPy raise of a broken file; SyntaxError and TokenError of NumPy's header, which is Python.
+# What HDF5, Pillow and NumPy raise of a broken file, and what comes of entries of another kind; SyntaxError and TokenError of NumPy's header, which is Python.
 DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile)
 DAMAGED += (zlib.error, SyntaxError, tokenize.TokenError, MemoryError, TypeError, AttributeError, IndexError)
 DAMAGED += (OverflowError,)
@@ -164,6 +164,25 @@ def read_json(path: Path) -> Any:
         return data
     except (OSError, ValueError, RecursionError) as error:
         raise VbenchError(f"{path}: not a readable JSON file ({error})") from error
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Return the table that a JSON file holds, an empty one when it is not there."""
+    found = read_json(path) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise VbenchError(
+            f"{path}: holds a {type(found).__name__}, expected a table; remove it, if another version made it"
+        )
+    return found
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the table that a JSON file holds and write back what becomes of it; other processes wait."""
+    with turn(path):
+        data = read_table(path)
+        yield data
+        write_json(path, data)
 
 
 def is_number(value: object) -> bool:

@@ -120,8 +120,7 @@ class Task:
 
     @property
     def _dataset(self) -> Any:
-        name = self.protocol.dataset
-        return registry.load("datasets", name) if name in registry.names("datasets") else None
+        return registry.find("datasets", self.protocol.dataset)
 
     def _partners_controls(self, index: int) -> tracks.Tracks:
         return self._true_controls(self.partner(index))
@@ -214,12 +213,11 @@ class Model:
         if not self.run:
             return {}
         from vbench_ctl import runs
-        from vbench_ctl.fetch import digest
 
         step, checkpoint = runs.checkpoint(self.run, self.leaf.STAGES[-1], self.step)
         return {
             "baseline": self.name,
-            "checkpoint": f"step {step}, sha256 {digest(checkpoint)[:16]}",
+            "checkpoint": runs.described(step, checkpoint),
             "options": dataclasses.asdict(self.options) if self.options else {},
         }
 
@@ -308,9 +306,10 @@ def generate(
         chunks = [chunk for chunk in chunks if not all((out / each.file).exists() for each in chunk)]
         done = len(wanted) - sum(map(len, chunks))
         timed = chunks[0][0] if chunks and not known else None
-        generate_chunk = functools.partial(_generate_chunk, _Order(model, task, seed, out, timed))
+        answering = dataclasses.replace(model, device=execute.known_there(model.device, workers))
+        generate_chunk = functools.partial(_generate_chunk, _Order(answering, task, seed, out, timed))
         with progress(f"generate {model.title}", len(wanted), "clips", done) as advance:
-            for index, found in execute.run(generate_chunk, chunks, workers, gpu=model.device.startswith("cuda")):
+            for index, found in execute.run(generate_chunk, chunks, workers, gpu=execute.on_gpu(model.device)):
                 known |= found
                 advance(len(chunks[index]))
         made = {**provenance.made(), **watch.spent(), **model.history()}

@@ -4,13 +4,9 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from vbench_ctl import archives, fetch, files
-from vbench_ctl.errors import VbenchError
 
 _SETTLED_SECONDS = 2  # a file changed more recently may change again within the resolution of its time
 
@@ -18,7 +14,7 @@ _SETTLED_SECONDS = 2  # a file changed more recently may change again within the
 def digest(path: Path, root: Path | None = None) -> str:
     """Return the SHA-256 of a file; it is read again only when its size or time has changed."""
     seen = _seen(path)
-    match read(_cache(root)).get(str(path.resolve())):
+    match files.read_table(_cache(root)).get(str(path.resolve())):
         case [size, changed, str(sha256)] if [size, changed] == seen and re.fullmatch("[0-9a-f]{64}", sha256):
             return sha256
     found = fetch.digest(path)
@@ -33,7 +29,7 @@ def remember(path: Path, sha256: str, root: Path | None = None) -> None:
     size, changed = _seen(path)
     if time.time_ns() - changed < _SETTLED_SECONDS * 1e9:
         return
-    with changing(_cache(root)) as known:
+    with files.changing(_cache(root)) as known:
         for gone in [key for key in known if not os.path.exists(key)]:
             del known[gone]
         known[str(path.resolve())] = [size, changed, sha256]
@@ -44,25 +40,6 @@ def listing(path: Path) -> str:
     found = archives.members(path) if path.is_dir() else [archives.Member(path.name, path.stat().st_size, path)]
     lines = (f"{each.name}\0{each.size}\0{each.place.stat().st_mtime_ns}\n" for each in found)
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds, nothing when it is not there."""
-    found = files.read_json(path) if path.exists() else {}
-    if not isinstance(found, dict):
-        raise VbenchError(
-            f"{path}: holds a {type(found).__name__}, expected a table; remove it, if another version made it"
-        )
-    return found
-
-
-@contextmanager
-def changing(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield what a JSON file holds and write back what becomes of it; other processes wait."""
-    with files.turn(path):
-        data = read(path)
-        yield data
-        files.write_json(path, data)
 
 
 def _seen(path: Path) -> list[int]:

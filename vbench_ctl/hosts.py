@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from vbench_ctl import fetch, hashes
+from vbench_ctl import fetch, files
 from vbench_ctl.errors import ManualStep, UsageError, VbenchError
 from vbench_ctl.fetch import Stopped, WrongHash
 
@@ -129,7 +129,7 @@ def _from_aria(program: str, url: str, wanted: Wanted) -> bool:
 
 def _begin(part: Path, origin: Path, version: dict[str, Any]) -> None:
     """Continue a part only if it is of this version of the file."""
-    if not version["version"] or hashes.read(origin) != version:
+    if not version["version"] or files.read_table(origin) != version:
         _drop(part)
     origin.write_text(json.dumps(version), encoding="utf-8")
 

@@ -321,7 +321,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except files.DAMAGED as error:
         raise VbenchError(f"{path}: is cut short or no HDF5 file ({error}); copy or fetch it again") from error
 
 

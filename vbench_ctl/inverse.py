@@ -195,9 +195,8 @@ def _pairs(clips: Any) -> Any:
 
     frames = clips.float() / 127.5 - 1
     first, second = frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1)
-    return torch.cat([first, second, second - first], dim=-1).movedim(
-        -1, 1
-    )  # in memory by pixels, as convolutions like
+    # In memory by pixels, as convolutions like.
+    return torch.cat([first, second, second - first], dim=-1).movedim(-1, 1)
 
 
 def _network(lesson: Lesson, labels: np.ndarray) -> Any:

@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vbench_ctl import files, weights
+from vbench_ctl import execute, files, weights
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 
 VERSION = 1  # of the cache: raised when a network's features change
 WINDOW, HOP = 16, 8  # frames of a sliding window, and from the start of one to that of the next
-SHORTEST_PREFIX = (
-    10  # frames; JunyaoHu/common_metrics_on_video_quality begins its curves there, one frame above I3D's least
-)
+# In frames: JunyaoHu/common_metrics_on_video_quality begins its curves there, one frame above I3D's least.
+SHORTEST_PREFIX = 10
 IN_MEMORY = 1 << 28  # bytes; a larger set of features lies on disk while a metric looks at it
 
 
@@ -33,10 +32,9 @@ class Features:
 
     network: str  # a module of vbench_ctl.features
     weights: str  # a name of weights.toml
-    per: str = (
-        "clip"  # a row (D,) per clip; "frame": per frame; "prefix": (T - 9, D) per clip, of its first 10, 11... frames;
-        # "window": (windows, D) per clip, of 16 frames each, 8 apart; "pair": of the frames of two clips, see `between`
-    )
+    # "clip": a row (D,) per clip; "frame": per frame; "prefix": (T - 9, D) per clip, of its first 10, 11... frames;
+    # "window": (windows, D) per clip, of 16 frames each, 8 apart; "pair": of the frames of two clips, see `between`
+    per: str = "clip"
     loading: tuple[tuple[str, Any], ...] = ()  # arguments of its module's load
     options: tuple[tuple[str, Any], ...] = ()  # arguments of its extractor's features, or a "preset" of its module
 
@@ -60,14 +58,9 @@ class Rows(NamedTuple):
 class Place:
     """Where weights and the cache are, and on what the networks run."""
 
-    root: str | None = None
+    root: str | Path | None = None
     device: str = "cpu"  # or "auto": a GPU if there is one
     backend: str = "torch"  # or "tf" or "tf:FOLDER": I3D's TensorFlow graph, features/i3d_tf.py
-
-    @property
-    def on_gpu(self) -> bool:
-        """Tell whether the networks run elsewhere than on the processors, as on "cuda", "cuda:1" or "mps"."""
-        return self.device.partition(":")[0] != "cpu"
 
 
 AUTO = Place(device="auto")
@@ -91,7 +84,7 @@ def settled(place: Place, metrics: Iterable[Any]) -> Place:
 
             device = "cuda" if torch.cuda.is_available() else "cpu"
         place = replace(place, device=device)
-    elif place.on_gpu:
+    elif execute.on_gpu(place.device):
         _check_device(place.device)
     use(place)
     return place

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vbench_ctl import files, protocols, store, variants
+from vbench_ctl import protocols, store
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.protocols import Case, Protocol
+from vbench_ctl.remote import Url
 from vbench_ctl.sources import Source, StoreSource, open_source
 
 
@@ -133,18 +134,11 @@ def lengths(real: Source) -> list[tuple[str, int]]:
 
 def find_real(protocol: Protocol, root: str | Path | None = None) -> StoreSource:
     """Open the store that a protocol is defined on, its newest version."""
-    folder = files.home(root) / "stores" / protocol.dataset
-    versions = {path: path.name.rpartition("@")[2] for path in folder.glob(f"{protocol.variant}@*")}
-    found = sorted((path for path, version in versions.items() if version.isdecimal()), key=lambda p: int(versions[p]))
-    if not found:
-        raise VbenchError(
-            f"{protocol.id}: no store {protocol.dataset} {protocol.variant} in {folder.parent}; "
-            f"{variants.remedy(protocol.dataset, protocol.variant, protocol.split)}"
-        )
-    return StoreSource(store.Store(found[-1], protocol.split))
+    folder = store.newest(protocol.dataset, protocol.variant, protocol.split, root)
+    return StoreSource(store.Store(folder, protocol.split))
 
 
-def open_real(path: str | Path, protocol: Protocol | None, split: str | None = None) -> Source:
+def open_real(path: str | Path | Url, protocol: Protocol | None, split: str | None = None) -> Source:
     """Open the real set; with a protocol a store must be of its dataset and variant."""
     real = open_source(path, protocol.split if protocol else split)
     if protocol and isinstance(real, StoreSource):

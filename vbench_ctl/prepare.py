@@ -71,13 +71,10 @@ class Plan:
 
     def words(self) -> list[str]:
         """Return the options as they are given on the command line."""
-        usual, told = dataclasses.asdict(type(self.options)()), dataclasses.asdict(self.options)
-        given = {name: value for name, value in told.items() if value != usual[name]}
-        given |= {name: value for name in ("limit", "encoding") if (value := getattr(self, name)) is not None}
-        words = [] if self.splits == _splits(self.leaf, self.options) else [f"--split={split}" for split in self.splits]
-        for name, value in given.items():
-            words.append(f"--{name.replace('_', '-')}" + (f"={value}" if value is not True else ""))
-        return words
+        splits = () if self.splits == _splits(self.leaf, self.options) else self.splits
+        options = registry.words(dataclasses.asdict(self.options), type(self.options))
+        others = registry.words({"limit": self.limit, "encoding": self.encoding})
+        return [*(word for split in splits for word in ("--split", split)), *options, *others]
 
     def clips(self) -> dict[str, int]:
         """Return how many clips each split is expected to have."""

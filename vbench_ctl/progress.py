@@ -35,9 +35,8 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Iterator[Calla
             said = now
             rate = (done - first) / (now - start)
             left = f", {(total - done) / rate:.0f} s left" if rate else ""
-            sys.stderr.write(
-                f"{label}: {done}/{total} {unit}, {rate:.1f}/s{left}\n"
-            )  # in one piece: print promises less
+            # In one piece: print promises less.
+            sys.stderr.write(f"{label}: {done}/{total} {unit}, {rate:.1f}/s{left}\n")
 
     yield advance
 

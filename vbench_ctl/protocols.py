@@ -213,10 +213,8 @@ def _made_with(protocol: Protocol) -> dict[str, Any]:
 
 def _making(options: Mapping[str, Any]) -> str:
     """Return options as a command line has them."""
-    words = [
-        f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}" for name, value in options.items() if value
-    ]
-    return " ".join(words) or "neither --teacher-forced nor --train-mode"
+    heeded = {name: value for name, value in options.items() if value}
+    return " ".join(registry.words(heeded)) or "neither --teacher-forced nor --train-mode"
 
 
 def parse(text: str) -> dict[str, Protocol]:
@@ -395,13 +393,6 @@ def cases(protocol: Protocol, clips: Sequence[tuple[str, int]]) -> list[Case]:
 def real_cases(protocol: Protocol, clips: Sequence[tuple[str, int]]) -> list[Case]:
     """Return the cases of the real set, which mostly are those of `cases`."""
     return _resolve(protocol, protocol.reals or protocol.select, clips)
-
-
-def output_keys(protocol: Protocol, resolved: Sequence[Case]) -> list[str]:
-    """Return the names under which an outputs folder holds what was generated."""
-    if protocol.unconditional:
-        return [f"{index:05d}" for index in range(protocol.answers)]
-    return [case.key for case in resolved]
 
 
 def _resolve(protocol: Protocol, select: Select | None, clips: Sequence[tuple[str, int]]) -> list[Case]:

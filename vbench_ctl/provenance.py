@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vbench_ctl import __version__
+from vbench_ctl import __version__, execute
 
 
 def made(*packages: str) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def made(*packages: str) -> dict[str, Any]:
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "with": {"vbench-ctl": __version__, "python": platform.python_version(), **versions},
-        "on": f"{hardware('cpu')}, {os.cpu_count()} cores, {platform.system()}",
+        "on": f"{hardware('cpu')}, {execute.cpus()} cores, {platform.system()}",
         "command": _command(),
     }
 
@@ -45,6 +45,18 @@ def hardware(device: str) -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def memory_bytes(device: str) -> int:
+    """Return the most that was in use so far: of the GPU's memory, else of this process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most  # macOS counts bytes, others KiB
 
 
 def _cpu() -> float:

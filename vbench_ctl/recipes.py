@@ -20,7 +20,6 @@ from vbench_ctl import registry
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 
 PAPER = "paper"  # the recipe a paper trained with: it is named after the dataset
-TRACKERS = ("tensorboard", "wandb")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ defines stands in docs/extending.md.
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -40,6 +40,11 @@ def load(kind: str, name: str) -> ModuleType:
     if len(places) > 1:
         raise VbenchError(f'{kind[:-1]} "{name}" is in {" and in ".join(places)}; uninstall or rename one of them')
     return importlib.import_module(ours[name]) if name in ours else _load_theirs(kind, name, theirs[0])
+
+
+def find(kind: str, name: str | None) -> ModuleType | None:
+    """Import one leaf, if there is one of that name."""
+    return load(kind, name) if name in names(kind) else None
 
 
 def origin(kind: str, name: str) -> str:
@@ -99,3 +104,13 @@ def option(default: Any, help: str, choices: Sequence[str] = (), file: bool = Fa
     The manifest has the hash of a `file` instead of its path.
     """
     return field(default=default, metadata={"help": help, "choices": choices, "file": file})
+
+
+def words(options: Mapping[str, Any], kind: type | None = None) -> list[str]:
+    """Return options as words of the command line; those of `Options` only where they differ from its defaults."""
+    usual = vars(kind()) if kind else {}
+    found = []
+    for name, value in options.items():
+        if value not in (usual.get(name), None, "") and value is not False:
+            found += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    return found

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vbench_ctl.errors import UsageError, VbenchError
@@ -89,6 +90,13 @@ class Url:
         except Exception as error:
             raise UsageError(f"{self}: cannot be opened ({_brief(error)}); expected a URL that fsspec knows") from error
         return filesystem, f"{root.rstrip('/')}/{self.inside}" if self.inside else root
+
+
+def located(folder: str | Path | Url) -> Path | Url:
+    """Take a folder's path or URL as what it is."""
+    if isinstance(folder, Url):
+        return folder
+    return Url(str(folder)) if is_url(folder) else Path(folder)
 
 
 class Parts(io.RawIOBase):

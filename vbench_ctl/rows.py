@@ -45,9 +45,8 @@ class Row:
     floor: float | None = None  # a set metric of one half of the real clips against the other
     per_frame: list[float] = field(default_factory=list)  # the mean at each scored frame; of "fvd-prefix" FVD up to it
     provenance: dict[str, Any] = field(default_factory=dict)
-    details: dict[str, Any] = field(
-        default_factory=dict
-    )  # tables of its own that a metric has: "confusion" and the like
+    # tables of its own that a metric has: "confusion" and the like
+    details: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -93,8 +92,7 @@ def load(path: Path) -> list[Row]:
     """Read rows that `save` or `score --json` wrote."""
     data = files.read_json(path)
     known = {f.name for f in dataclasses.fields(Row)}
-    needed = {f.name for f in dataclasses.fields(Row) if f.default is dataclasses.MISSING and f.name in known}
-    needed -= {"per_frame", "provenance", "details"}
+    needed = {f.name for f in dataclasses.fields(Row) if f.default is dataclasses.MISSING} - {*NESTED}
     if not isinstance(data, list):
         raise VbenchError(f"{path}: expected a list of rows, found {type(data).__name__}")
     rows = []

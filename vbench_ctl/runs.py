@@ -18,20 +18,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vbench_ctl import __version__, files, provenance, recipes
+from vbench_ctl import __version__, fetch, files, provenance, recipes
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.recipes import DataSettings, Recipe, TrainingSettings
 
 FORMAT = "vbench-run 1"
 _PUT_BACK = "it is damaged, put back a copy of it or train anew with another --out"
 WITH = ("torch", "numpy", "accelerate")
-_ABOUT: dict[str, type] = {
-    "id": str,
-    "seed": dict,
-    "data": dict,
-    "made": dict,
-    "resumed": list,
-}  # where run.json has it
+# Where run.json has it:
+_ABOUT: dict[str, type] = {"id": str, "seed": dict, "data": dict, "made": dict, "resumed": list}
 _MADE: dict[str, type] = {"with": dict, "command": list}
 _LOGGED: dict[str, type] = {"losses": dict, "validation": dict}  # of numbers
 STATE = ("step", "system", "optimizers", "ema", "facts")  # what every checkpoint has
@@ -200,6 +195,11 @@ def checkpoint(folder: Path, stage: str, step: int | None = None) -> tuple[int, 
         )
     step = max(found) if step is None else step
     return step, found[step]
+
+
+def described(step: int, path: Path) -> str:
+    """Name a checkpoint by its step and by what it holds."""
+    return f"step {step}, sha256 {fetch.digest(path)[:16]}"
 
 
 def save(folder: Path, stage: str, state: dict[str, Any], keep: int) -> Path:

@@ -18,10 +18,10 @@ import scipy
 from PIL import Image
 
 from vbench_ctl.errors import VbenchError
+from vbench_ctl.metrics import LUMA
 
 RELEASE = "1.1.11"  # the last one on the package index; another one may compute other numbers
 COPY = "vbench_ctl._scikit_video"
-LUMA = (0.299, 0.587, 0.114)  # Rec. ITU-R BT.601, as in our SSIM; skvideo.utils.rgb2gray has 0.2989 for red
 
 _loading = Lock()
 
@@ -33,7 +33,10 @@ def measure(name: str) -> Callable[..., Any]:
 
 
 def luma(clip: np.ndarray) -> np.ndarray:
-    """Return the luma, not rounded, float32 (T, H, W, 1) from 0 to 255, of a uint8 clip (T, H, W, 3)."""
+    """Return the luma, not rounded, float32 (T, H, W, 1) from 0 to 255, of a uint8 clip (T, H, W, 3).
+
+    It is that of our SSIM; skvideo.utils.rgb2gray has 0.2989 for red.
+    """
     return np.stack([(frame @ np.array(LUMA)).astype(np.float32) for frame in clip])[..., np.newaxis]
 
 

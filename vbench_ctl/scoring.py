@@ -26,13 +26,12 @@ from vbench_ctl.protocols import Protocol, check_made
 from vbench_ctl.rows import Row, signature
 from vbench_ctl.sources import Source, StoreSource
 from vbench_ctl.statistics import check_rows, moments
-from vbench_ctl.statistics.moments import Gaussian, Moments
+from vbench_ctl.statistics.moments import Gaussian
 from vbench_ctl.statistics.resampling import Estimate, basic, bootstrap_mean, draws
+from vbench_ctl.tracks import DETECTED, FLOW, INVERSE
 
 CHUNK = 8  # clips of one work item, or the samples of one case
 RESAMPLES = 200  # of the bootstrap of metrics that pool what all clips say
-# Tracks that are read from the frames: by a metric's network, by one that learned to tell actions, by optical flow.
-DETECTED, INVERSE, FLOW = "detected", "inverse", "flow"
 
 
 # Metrics by token: "ssim", "ssim-glass" for a named variant, "ssim@best" for the best sample of each case
@@ -172,6 +171,11 @@ def _takes_own(module: ModuleType, variant: str) -> bool:
     return bool(hasattr(module, "features") and module.features(**module.VARIANTS[variant]))
 
 
+def tokens(text: str) -> list[str]:
+    """Return the metrics that a text such as "fvd,psnr" names."""
+    return [token for token in map(str.strip, text.split(",")) if token]
+
+
 def token_like(wanted: str) -> str:
     """Return the metric that a signature names, if this version computes it as the signature says."""
     parts = wanted.split("|")
@@ -266,8 +270,7 @@ def score(
     chosen = tuple(dict.fromkeys(metric(token) for token in metrics or default_metrics(protocol)))
     stats = _stats(real_stats, protocol, chosen) if real_stats else None
     place = networks.settled(place, chosen)
-    if workers == "ray" and place.on_gpu:
-        place = replace(place, device=place.device.partition(":")[0])  # each worker sees one GPU and no other
+    place = replace(place, device=execute.known_there(place.device, workers))
     lacking = unavailable(chosen)
     able = tuple(each for each in chosen if each not in lacking)
     lossy = _check_lossy(protocol, fake, real, allow_lossy)
@@ -286,7 +289,7 @@ def score(
     question = Question(fake, real, protocol, able, place, _inverses(able, real, place), codings)
     decode, answer = (functools.partial(step, question) for step in (decode_chunk, score_chunk))
     with progress("score", len(pairs), "clips") as advance:
-        for index, result in execute.run(answer, chunks, workers, place.on_gpu, decode):
+        for index, result in execute.run(answer, chunks, workers, execute.on_gpu(place.device), decode):
             results[index] = result
             advance(len(chunks[index]))
     scored = [clip for result in results for clip in result]
@@ -360,7 +363,7 @@ def real_sha256(real: Source, scored: "list[_Scored]") -> str:
     return hashlib.sha256(b"".join(clip.real_sha256 for clip in scored)).hexdigest()
 
 
-def _stats(path: Path, protocol: Protocol | None, chosen: Sequence[Metric]) -> Moments | Gaussian:
+def _stats(path: Path, protocol: Protocol | None, chosen: Sequence[Metric]) -> Gaussian:
     """Read the statistics of a real set, for metrics that need no more of it."""
     if protocol and not protocol.unconditional:
         raise UsageError(
@@ -371,14 +374,13 @@ def _stats(path: Path, protocol: Protocol | None, chosen: Sequence[Metric]) -> M
             raise UsageError(
                 f"{each.token} needs the real clips themselves; leave --real-stats away, or ask for vfid or fid"
             )
-    found = moments.load(path)
     divided = [each.token for each in chosen if each.options.get("ddof", 1) != 1]
-    if divided and isinstance(found, Gaussian):
+    if divided:
         raise UsageError(
             f"{divided[0]} divides covariances by N, which {path} of mu and sigma does not say; leave {divided[0]} out, "
             "or give the real clips"
         )
-    return found
+    return moments.load(path)
 
 
 def _check_protocol(protocol: Protocol, fake: Source) -> None:
@@ -734,7 +736,7 @@ class Report:
     model: str
     lossy: str
     provenance: dict[str, Any]
-    stats: Moments | Gaussian | None = None  # of the real set, where it is not there itself
+    stats: Gaussian | None = None  # of the real set, where it is not there itself
     manifest: Mapping[str, Any] = field(default_factory=dict)  # of the outputs
     groups_of: int = 0  # clips of a group of set metrics that are computed by group; 0: all clips together
 
@@ -759,7 +761,8 @@ class Report:
             scores(each, [clip for clip in self.scored if clip.pair.fakes and clip.pair.run == run])
             for run in range(self.protocol.runs if self.protocol else 1)
         ]
-        row = found[0] if len(found) == 1 or found[0].value is None else _over_runs(found)
+        missing = next((row for row in found if row.value is None), None)
+        row = found[0] if len(found) == 1 else missing or _over_runs(found)
         return replace(row, floor=self._floor(each)) if self._has_reals(each) else row
 
     def _has_reals(self, each: Metric) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vbench_ctl import files, store, video
+from vbench_ctl import files, remote, store, video
 from vbench_ctl import tracks as known
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.remote import Url
@@ -83,9 +83,9 @@ def _array(clips: Any) -> Any:
     return clips.detach().cpu().numpy() if bytes_of else clips
 
 
-def open_source(path: str | Path, split: str | None = None) -> Source:
+def open_source(path: str | Path | Url, split: str | None = None) -> Source:
     """Open what lies at `path`, whatever it is; a store with several splits needs to know which. At a URL lies a store."""
-    located = store.located(path)
+    located = remote.located(path)
     if isinstance(located, Url):
         return StoreSource(store.Store(located, split))
     path = located
@@ -185,9 +185,8 @@ class FolderSource:
         for path in self.paths.values():
             files.check_name(path)
         self.ids = list(self.paths)
-        self.tracks: Sequence[str] = known.names(
-            known.beside(self.paths[self.ids[0]])
-        )  # the others are expected to have them
+        # The others are expected to have them.
+        self.tracks: Sequence[str] = known.names(known.beside(self.paths[self.ids[0]]))
         self.name = folder.resolve().name or str(folder)
 
     def length(self, clip_id: str) -> int:

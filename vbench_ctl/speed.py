@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from vbench_ctl.provenance import hardware
+from vbench_ctl.provenance import hardware, memory_bytes
 
 
 def measured(
@@ -23,7 +23,7 @@ def measured(
     return {
         "first_ms": round(first_ms, 3),
         "step_ms": round(clip_ms / steps, 3),
-        "memory_mb": round(_memory_bytes(device) / 1e6),
+        "memory_mb": round(memory_bytes(device) / 1e6),
         "parameters": sum(each.numel() for each in network.parameters()) if hasattr(network, "parameters") else 0,
         "hardware": hardware(device),
         "threads": _threads(),
@@ -44,18 +44,6 @@ def _settle(device: str) -> None:
         import torch
 
         torch.cuda.synchronize(device)
-
-
-def _memory_bytes(device: str) -> int:
-    """Return the most that was in use so far: of the GPU's memory, else of this process."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.max_memory_allocated(device)
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most  # macOS counts bytes, others KiB
 
 
 def _threads() -> int:

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from vbench_ctl import __version__, execute, files, protocols, provenance
+from vbench_ctl import __version__, execute, files, protocols, provenance, remote, variants
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
-from vbench_ctl.remote import Parts, Url, is_url
+from vbench_ctl.remote import Parts, Url
 
 if TYPE_CHECKING:  # windows.py needs torch
     from vbench_ctl.windows import Windows
@@ -351,6 +351,22 @@ def made(dataset: str, root: str | Path | None = None) -> list[str]:
     return [folder.name for folder in folders if is_store(folder)]
 
 
+def newest(dataset: str, variant: str, split: str, root: str | Path | None = None) -> Path:
+    """Return the finished store of a variant with the highest version, which has the split."""
+    folder = files.home(root) / "stores" / dataset
+    versions = {path.name.rpartition("@")[2]: path for path in folder.glob(f"{variant}@*") if is_store(path)}
+    if numbers := list(filter(str.isdecimal, versions)):
+        found = versions[max(numbers, key=int)]
+        splits = read_manifest(found)["splits"]
+        if split in splits:
+            return found
+        lacking = f'{found} has no split "{split}" ({", ".join(splits)})'
+    else:
+        others = ", ".join(made(dataset, root))
+        lacking = f"no store {dataset} {variant} in {folder.parent}" + (f" (there is {others})" if others else "")
+    raise VbenchError(f"{lacking}; {variants.remedy(dataset, variant, split)}")
+
+
 def split_facts(dataset: str, root: str | Path | None = None) -> dict[str, dict[str, dict[str, str]]]:
     """Return what the manifests of a dataset's stores say of single splits: store -> split -> facts."""
     found = {}
@@ -472,7 +488,7 @@ def _has_fingerprint(path: Path, fingerprint: str | None) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return _text(file.attrs.get("fingerprint")) == fingerprint
-    except _UNREADABLE:
+    except files.DAMAGED:
         return False
 
 
@@ -660,13 +676,6 @@ def _manifest(folder: Path | Url) -> Any:
     return files.read_json(folder / "manifest.json")  # type: ignore[arg-type]  # a Url reads as a Path does
 
 
-def located(folder: str | Path | Url) -> Path | Url:
-    """Take a folder's path or URL as what it is."""
-    if isinstance(folder, Url):
-        return folder
-    return Url(str(folder)) if is_url(folder) else Path(folder)
-
-
 class Store:
     """One split of a store, read lazily; it may be passed to worker processes, each opens the files for itself.
 
@@ -674,7 +683,7 @@ class Store:
     """
 
     def __init__(self, folder: str | Path | Url, split: str | None = None):
-        self.folder: Path | Url = located(folder)
+        self.folder: Path | Url = remote.located(folder)
         self.manifest = read_manifest(self.folder)
         splits = self.manifest["splits"]
         if split is None and len(splits) != 1:
@@ -758,11 +767,6 @@ class Store:
         return chain([_digest_rows(digests)])
 
 
-# What h5py and Pillow raise on damaged files, and what comes of entries that are of another kind.
-_UNREADABLE: tuple[type[Exception], ...] = (OSError, KeyError, ValueError, RuntimeError, SyntaxError)
-_UNREADABLE += (TypeError, AttributeError, IndexError, OverflowError, MemoryError)
-
-
 class _Shard:
     """One HDF5 file of a store. Its index is read at once, its pixels when asked for."""
 
@@ -771,7 +775,7 @@ class _Shard:
         self._open: _File | None = None
         try:
             self._opened().complete(self._read_index)
-        except _UNREADABLE as error:
+        except files.DAMAGED as error:
             raise VbenchError(
                 f"{path}: missing, cut short or not a shard of a store ({_why(error)}); {_remedy(path)}"
             ) from error
@@ -815,7 +819,7 @@ class _Shard:
         """Read what only those need who build a store: it would make opening one take twice as long."""
         try:
             return self._opened().complete(lambda: read(self._opened().hdf5()))
-        except _UNREADABLE as error:
+        except files.DAMAGED as error:
             raise VbenchError(f"{self.path}: cannot be read ({_why(error)}); {_remedy(self.path)}") from error
         finally:
             self.close()
@@ -838,7 +842,7 @@ class _Shard:
         """Return these rows of frames, masks or another track, in `out` if that is given."""
         try:
             return self._opened().complete(lambda: self._read(name, rows, out))
-        except _UNREADABLE as error:
+        except files.DAMAGED as error:
             raise VbenchError(f"{self.path}: {name} cannot be read ({_why(error)}); {_remedy(self.path)}") from error
 
     def _opened(self) -> "_File":

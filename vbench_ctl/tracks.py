@@ -15,6 +15,8 @@ from vbench_ctl.errors import VbenchError
 
 Tracks = dict[str, np.ndarray]
 AGAIN = "again_"  # before the name of what was inferred a second time, from the frames that the model made
+# What is read from the frames: by a metric's network, by one that learned to tell actions, by optical flow.
+DETECTED, INVERSE, FLOW = "detected", "inverse", "flow"
 LARGEST = 1 << 30  # bytes of one track: what is claimed by somebody's file is not all believed
 
 

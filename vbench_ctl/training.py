@@ -25,14 +25,12 @@ import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from vbench_ctl import files, live, pictures, provenance, recipes, registry, runs, store
+from vbench_ctl import files, live, pictures, provenance, recipes, registry, remote, runs, store
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.processes import Processes, chosen_device, joined
 from vbench_ctl.recipes import DataSettings, Recipe, TrainingSettings
-from vbench_ctl.remote import Url
 from vbench_ctl.runs import Run
 from vbench_ctl.sources import JoinedSource, Source, StoreSource, open_source
-from vbench_ctl.variants import remedy
 from vbench_ctl.windows import Batch, Windows, loader
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -231,10 +229,12 @@ def _train_stage(
                     numbers = {"losses": losses, "rates": {name: float(rates.get(name, 1.0)) for name in optimizers}}
                     speed = (done - first) / (time.monotonic() - started)
                     entry = {"stage": stage, "step": done, **numbers, "steps_per_second": speed}
-                    runs.log(run.folder, {**entry, **watch.spent(), "memory_gb": _memory_gb(device)})
+                    runs.log(
+                        run.folder, {**entry, **watch.spent(), "memory_gb": provenance.memory_bytes(str(device)) / 1e9}
+                    )
                     watch = provenance.Stopwatch()
                     trackers.log(losses, done)
-                    show(done, losses, _memory_gb(device))
+                    show(done, losses, provenance.memory_bytes(str(device)) / 1e9)
 
             # Validation and samples, with the averaged weights
             if settings.validate_every and done % settings.validate_every == 0:
@@ -468,16 +468,6 @@ def _device_name(device: torch.device) -> str:
     return f"this machine with {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.0f} GB"
 
 
-def _memory_gb(device: torch.device) -> float:
-    """Return the most memory that was needed so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
-
-
 class _Meter:
     """Collects the losses and logs of some steps where they are; fetching each at once would stop a GPU."""
 
@@ -546,45 +536,18 @@ def open_data(data: DataSettings, split: str, root: str | Path | None = None) ->
 def _opened(name: str, variant: str, split: str, root: str | Path | None) -> Source:
     stores = files.home(root) / "stores"
     prepared = {path.name for path in stores.glob("*") if path.is_dir()}
-    if name in registry.names("datasets"):
-        leaf = registry.load("datasets", name)
+    if leaf := registry.find("datasets", name):
         variant = variant or leaf.variant(leaf.Options())
-        return _open_store(_newest(stores / name, variant, split), split)
-    if name in prepared:
+    elif name in prepared:
         variants = sorted({path.name.rpartition("@")[0] for path in (stores / name).glob("*@*")})
         if not variant and len(variants) != 1:
             raise UsageError(f"{name} has the variants {', '.join(variants)}; say which: --set data.variant=...")
-        return _open_store(_newest(stores / name, variant or variants[0], split), split)
-    place = store.located(name)
-    if store.is_store(place):
-        return _open_store(place, split)
-    if not (isinstance(place, Path) and place.exists()):
+        variant = variant or variants[0]
+    elif remote.is_url(name) or Path(name).exists():
+        return open_source(name, split)
+    else:
         raise unknown("dataset", name, {*registry.names("datasets"), *prepared})
-    return open_source(name)
-
-
-def _newest(folder: Path, variant: str, split: str) -> Path:
-    """Return the store of a variant with the highest version."""
-    found = {path.name.rpartition("@")[2]: path for path in folder.glob(f"{variant}@*")}
-    versions = [version for version in found if version.isdecimal() and store.is_store(found[version])]
-    if not versions:
-        others = sorted({path.name for path in folder.glob("*@*")})
-        hint = f" (there is {', '.join(others)}; see data.variant)" if others else ""
-        raise VbenchError(
-            f"no store {folder.name} {variant} in {folder.parent}{hint}; {remedy(folder.name, variant, split)}"
-        )
-    return found[max(versions, key=int)]
-
-
-def _open_store(folder: Path | Url, split: str) -> StoreSource:
-    manifest = store.read_manifest(folder)
-    held = manifest["splits"]
-    if split not in held:
-        raise VbenchError(
-            f'{folder} has no split "{split}" ({", ".join(held)}); '
-            f"{remedy(manifest['dataset'], manifest['variant'], split)} or change data.split or data.validation"
-        )
-    return StoreSource(store.Store(folder, split))
+    return StoreSource(store.Store(store.newest(name, variant, split, root), split))
 
 
 def _windows(source: Source, data: DataSettings, seed: int, say: Callable[[str], None]) -> Windows:

@@ -15,16 +15,14 @@ MOST = 3  # options that differ from their defaults; no variant in use has more
 
 def remedy(dataset: str, variant: str, split: str = "") -> str:
     """Say how to make a split of a variant: `run "vbench-ctl prepare ..."`."""
-    words = ["vbench-ctl prepare", dataset, f"--split {split}" if split else ""]
-    if dataset not in registry.names("datasets"):
-        return f'run "{" ".join(filter(None, words))}"'
-    leaf = registry.load("datasets", dataset)
+    leaf = registry.find("datasets", dataset)
+    if not leaf:
+        return f'run "vbench-ctl prepare FOLDER --as {dataset}"'
     plain, limit = re.fullmatch(r"(.+?)(?:-limit(\d+))?", variant, re.DOTALL).groups()  # type: ignore[union-attr]
     options = _options(leaf, plain)
-    words += [f"--{name.replace('_', '-')} {value}" for name, value in (options or {}).items()]
-    words += [f"--limit {limit}"] if limit else []
+    words = registry.words({"split": split, **(options or {}), "limit": limit})
     unknown = "" if options is not None else f' with the options that make "{plain}" (prepare {dataset} --help)'
-    return f'run "{" ".join(filter(None, words))}"{unknown}'
+    return f'run "{" ".join(["vbench-ctl prepare", dataset, *words])}"{unknown}'
 
 
 def _options(leaf: ModuleType, variant: str) -> dict[str, Any] | None:

@@ -43,6 +43,7 @@ LOSSLESS = {"ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "png", "qtrle"}
 ONE_FRAME_PER_PACKET = {"h264", "hevc", "vp9", "av1", "ffv1"}  # VP8 hides frames, MPEG-4 in AVI packs two
 SEEK_FROM = 250  # frames: x264's longest distance between key frames; before that, decoding is as quick as seeking
 
+FPS = 10.0  # of clips that do not say
 CRF = {".mp4": 17, ".webm": 20}  # hard to tell from the original by eye
 FFV1 = {"level": "3", "g": "1", "slicecrc": "1"}  # every frame alone and with a checksum
 CODECS: dict[str, tuple[str, dict[str, str]]] = {
@@ -134,7 +135,7 @@ def read(
     stop: int | None = None,
     step: int = 1,
     fps: float | None = None,
-    max_bytes: int = 8 * 2**30,
+    max_bytes: int = files.MOST_BYTES,
 ) -> Clip:
     """Read one clip, (T, H, W, 3) uint8 named after its file, with the range and rate of `frames`."""
     path = Path(path)
@@ -204,7 +205,7 @@ def array_id(index: int) -> str:
 def write(
     path: Path | str,
     frames: Iterable[np.ndarray],
-    fps: float = 10,
+    fps: float = FPS,
     crf: int | None = None,
     bit_rate: int | None = None,
 ) -> None:

@@ -113,9 +113,9 @@ class Windows(Dataset[Batch]):
                     batch[name][at] = values
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
-    def loader(self, batch: int, epoch: int = 0, workers: int = 0, pin: bool | None = None) -> "Epochs":
+    def loader(self, batch: int, epoch: int = 0, workers: int = 0) -> "Epochs":
         """Return batches of one epoch for a `for` loop; a second loop over them gives the next epoch."""
-        return Epochs(self, batch, epoch, workers, pin)
+        return Epochs(self, batch, epoch, workers)
 
     def place(self, draw: int) -> Place:
         """Return where the window of a draw lies."""
@@ -214,29 +214,28 @@ def loader(
     rank: int = 0,
     world: int = 1,
     workers: int = 0,
-    pin: bool | None = None,
     steps: int | None = None,
 ) -> Iterator[Batch]:
     """Return batches for one of `world` processes, for ever or so many steps: {"frames": uint8 (batch, T, H, W, 3), ...}.
 
     Step s takes the draws first_draw + s * batch * world and so on, of which process `rank` gets its `batch`. The number
-    of workers changes nothing. Batches are pinned for copying to a GPU where there is one, unless `pin` says otherwise.
+    of workers changes nothing. Batches are pinned for copying to a GPU where there is one.
     """
     _check_loader(batch, workers)
     numbers = itertools.count() if steps is None else range(steps)
     begins = (first_draw + (step * world + rank) * batch for step in numbers)
     draws = (range(begin, begin + batch) for begin in begins)
-    return _batches(_data_loader(windows, _Draws(draws), workers, pin))
+    return _batches(_data_loader(windows, _Draws(draws), workers))
 
 
 class Epochs:
     """Batches of an epoch, the last one smaller; each loop over them is the next epoch and uses the same workers."""
 
-    def __init__(self, windows: Windows, batch: int, epoch: int, workers: int, pin: bool | None):
+    def __init__(self, windows: Windows, batch: int, epoch: int, workers: int):
         _check_loader(batch, workers)
         self.windows, self.batch, self.epoch = windows, batch, epoch
         self._draws = _Draws(())
-        self._loader = _data_loader(windows, self._draws, workers, pin)
+        self._loader = _data_loader(windows, self._draws, workers)
 
     def __len__(self) -> int:
         return -(-len(self.windows) // self.batch)
@@ -272,7 +271,7 @@ class _Excused(Dataset[Any]):
             return error
 
 
-def _data_loader(windows: Windows, draws: _Draws, workers: int, pin: bool | None) -> DataLoader:
+def _data_loader(windows: Windows, draws: _Draws, workers: int) -> DataLoader:
     if workers:
         _check_sendable(windows)
     return DataLoader(
@@ -280,7 +279,7 @@ def _data_loader(windows: Windows, draws: _Draws, workers: int, pin: bool | None
         batch_sampler=draws,  # type: ignore[arg-type]  # any iterable does
         num_workers=workers,
         collate_fn=_as_it_is,
-        pin_memory=torch.cuda.is_available() if pin is None else pin,
+        pin_memory=torch.cuda.is_available(),
         # Spawned, not forked: a fork copies HDF5's locks and torch's threads in whatever state they are.
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=workers > 0,

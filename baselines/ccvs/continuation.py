@@ -149,9 +149,8 @@ def _states(
             f"ccvs: a model with {control} needs a frame to begin with; use a protocol with context frames"
         )
     there = all(name in tracks for name in names)
-    of_given = there and all(
-        tracks[name].shape[1] == given for name in names
-    )  # as a protocol with context-audio has it
+    # As a protocol with context-audio has it.
+    of_given = there and all(tracks[name].shape[1] == given for name in names)
     kept = {"yes": True, "no": False}.get(options.keep_state, there and not of_given and not options.square_path)
     if options.square_path:
         return _square(system, codes, total)

@@ -63,9 +63,8 @@ class VideoStage(nn.Module):
         """Draw what is random for frames (B, 1 + T, 3, H, W)."""
         settings, (count, length) = self.settings, frames.shape[:2]
         noise = torch.randn(count, settings.code, device=frames.device)
-        start = int(
-            torch.randint(max(length - settings.temporal_frames, 1), ())
-        )  # on the processor: no waiting for a GPU
+        # On the processor: no waiting for a GPU.
+        start = int(torch.randint(max(length - settings.temporal_frames, 1), ()))
         return Drawn(noise, start, torch.randint(count * (length - 1), (settings.patch_frames,)).to(frames.device))
 
     def parts(self, frames: Tensor, drawn: Drawn, adversarial: bool) -> Iterator[Update]:

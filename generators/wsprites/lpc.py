@@ -1,4 +1,4 @@
-"""The original's look, from Liberated Pixel Cup sheets and a photo that the user has (glass.md 6.1, 6.2, 6.5)."""
+"""The original's look, from Liberated Pixel Cup sheets and a photo that the user has (Araachie/glass:data/wsprites)."""
 
 from functools import lru_cache
 from pathlib import Path

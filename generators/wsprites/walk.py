@@ -1,4 +1,4 @@
-"""The laws of W-Sprites: who stands where, does what, and how the camera drifts (glass.md 6.3-6.5, Araachie/glass).
+"""The laws of W-Sprites: who stands where, does what, and how the camera drifts (Araachie/glass:data/wsprites).
 
 Everything random comes from one stream of floats in [0, 1), drawn in a fixed order. Our generator feeds it from
 NumPy's PCG64, one stream per clip; the original's labels come out when it is fed from Python's Mersenne twister.

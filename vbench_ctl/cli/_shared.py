@@ -15,9 +15,22 @@ from click.shell_completion import CompletionItem
 
 from vbench_ctl import execute, registry
 from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.remote import Url, located
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 FOLDER = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+class FolderOrUrl(click.Path):
+    """A folder, or the URL of a store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        place = located(value)
+        return place if isinstance(place, Url) else super().convert(value, param, ctx)
+
+
+CLIPS = FolderOrUrl(path_type=Path)
 
 
 class Positive(click.ParamType):
@@ -54,15 +67,16 @@ class Group(click.Group):
 
 
 def known(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """Complete the names of a kind: "baselines" and the like, "protocols", "suites" or "presets"."""
+    """Complete the names of a kind: "baselines" and the like, "protocols", "suites", "presets" or "weights"."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        from vbench_ctl import presets, protocols, suites
+        from vbench_ctl import presets, protocols, suites, weights
 
         data: dict[str, Callable[[], Iterable[str]]] = {
             "protocols": protocols.load_all,
             "suites": suites.load_all,
             "presets": presets.load_all,
+            "weights": weights.known,
         }
         names = [*data[kind]()] if kind in data else registry.names(kind)
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -70,9 +84,27 @@ def known(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Com
     return complete
 
 
-def protocol(required: bool = False) -> Decorator:
+def protocol() -> Decorator:
     text = "A named protocol; see vbench-ctl list protocols."
-    return click.option("--protocol", "protocol_id", required=required, shell_complete=known("protocols"), help=text)
+    return click.option("--protocol", "protocol_id", shell_complete=known("protocols"), help=text)
+
+
+def numbers() -> Decorator:
+    """Add --protocol, --published and --include-unverified: which numbers the tables hold."""
+    options = (
+        click.option(
+            "--protocol", "wanted", multiple=True, shell_complete=known("protocols"), help="Only these protocols."
+        ),
+        click.option(
+            "--published/--no-published", default=True, show_default=True, help="Numbers from the literature."
+        ),
+        click.option(
+            "--include-unverified",
+            is_flag=True,
+            help="Published numbers that nobody has seen in a paper or on a page, too.",
+        ),
+    )
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
 def root() -> Decorator:

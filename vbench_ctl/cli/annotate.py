@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from vbench_ctl.cli import _shared
+from vbench_ctl.remote import Url
 
 
 @click.command()
-@click.argument("clips", type=_shared.FOLDER)
+@click.argument("clips", type=_shared.CLIPS)
 @click.option("--out", type=_shared.FOLDER, required=True, help="The folder that annotated frames go to.")
 @click.option("--split", help="Which split of CLIPS, if that is a store with several.")
 @click.option(
@@ -18,12 +19,12 @@ from vbench_ctl.cli import _shared
 @_shared.root()
 @_shared.page()
 def command(
-    clips: Path, out: Path, split: str | None, frames: int, seed: int, root: Path | None, host: str, port: int
+    clips: Path | Url, out: Path, split: str | None, frames: int, seed: int, root: Path | None, host: str, port: int
 ) -> None:
     """Click on frames where something is, such as a robot's arm, for a model that is told its place.
 
-    CLIPS are a store or a folder of videos. FOLDER then has the annotated frames with the track "state", and a state
-    estimator is trained on it. Run it again and it goes on where it stopped.
+    CLIPS are a store or a folder of videos. The folder --out then has the annotated frames with the track "state", and a
+    state estimator is trained on it. Run it again and it goes on where it stopped.
 
     \b
     Example:

@@ -5,13 +5,12 @@ from pathlib import Path
 import click
 
 from vbench_ctl.cli import _shared
-
-FILE = click.Path(path_type=Path, dir_okay=False)
+from vbench_ctl.remote import Url
 
 
 @click.command()
-@click.argument("outputs", nargs=-1, type=_shared.FOLDER, metavar="[OUTPUTS]...")
-@click.option("--real", type=_shared.FOLDER, help="The real clips: shown beside for control, among the rest for real.")
+@click.argument("outputs", nargs=-1, type=_shared.CLIPS, metavar="[OUTPUTS]...")
+@click.option("--real", type=_shared.CLIPS, help="The real clips: shown beside for control, among the rest for real.")
 @click.option("--split", help="Which split of --real, if that is a store with several.")
 @click.option(
     "--question",
@@ -20,17 +19,17 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Which clip follows the control better, or which looks more real.",
 )
-@click.option("--out", type=FILE, help="The CSV file that answers are added to.")
+@click.option("--out", type=_shared.FILE, help="The CSV file that answers are added to.")
 @click.option("--rater", default="", help="Who answers; everybody is asked everything once.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of order and sides.")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask so many questions.  [default: all]")
-@click.option("--report", type=FILE, help="Print the scores of a file of answers and stop.")
+@click.option("--report", type=_shared.FILE, help="Print the scores of a file of answers and stop.")
 @_shared.root()
 @_shared.page()
 @_shared.as_json()
 def command(
-    outputs: tuple[Path, ...],
-    real: Path | None,
+    outputs: tuple[Path | Url, ...],
+    real: Path | Url | None,
     split: str | None,
     question: str,
     out: Path | None,

@@ -5,14 +5,15 @@ from pathlib import Path
 import click
 
 from vbench_ctl.cli import _shared
+from vbench_ctl.remote import Url
 
 
 @click.command()
-@click.argument("source", metavar="STORE", type=_shared.FOLDER)
+@click.argument("source", metavar="STORE", type=_shared.CLIPS)
 @click.option("--as", "layout", required=True, help="mp4, png, pvg, webdataset or videogpt.")
 @click.option("--out", type=_shared.FOLDER, required=True, help="A new folder; for videogpt a new .h5 file.")
 @click.option("--split", "splits", multiple=True, help="Only these splits.  [default: all]")
-def command(source: Path, layout: str, out: Path, splits: tuple[str, ...]) -> None:
+def command(source: Path | Url, layout: str, out: Path, splits: tuple[str, ...]) -> None:
     """Write a STORE in a layout of other programs.
 
     \b

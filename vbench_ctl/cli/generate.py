@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from vbench_ctl import execute, registry
 from vbench_ctl.cli import _shared
+from vbench_ctl.remote import Url
 
 if TYPE_CHECKING:
     from vbench_ctl.generation import Model
@@ -80,7 +81,7 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
     @click.command(word, cls=Answering, ways=ways, help=about)
     @_shared.protocol()
     @click.option("--out", type=_shared.FOLDER, required=True, help="The outputs folder.")
-    @click.option("--real", type=_shared.FOLDER, help="The real clips.  [default: the protocol's own store]")
+    @click.option("--real", type=_shared.CLIPS, help="The real clips.  [default: the protocol's own store]")
     @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of what is random.")
     @_shared.root()
     @_shared.device()
@@ -91,7 +92,7 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
     def run(
         protocol_id: str | None,
         out: Path,
-        real: Path | None,
+        real: Path | Url | None,
         seed: int,
         root: Path | None,
         device: str,

@@ -9,20 +9,12 @@ import click
 from vbench_ctl.cli import _shared
 from vbench_ctl.errors import UsageError
 
-FILE = click.Path(path_type=Path, dir_okay=False)
-
 
 @click.command()
 @click.argument("rows", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option(
-    "--protocol", "wanted", multiple=True, shell_complete=_shared.known("protocols"), help="Only these protocols."
-)
-@click.option("--published/--no-published", default=True, show_default=True, help="Numbers from the literature.")
-@click.option(
-    "--include-unverified", is_flag=True, help="Published numbers that nobody has seen in a paper or on a page, too."
-)
-@click.option("--csv", "csv_path", type=FILE, help="Write CSV, one line per number.")
-@click.option("--markdown", "markdown_path", type=FILE, help="Write markdown tables.")
+@_shared.numbers()
+@click.option("--csv", "csv_path", type=_shared.FILE, help="Write CSV, one line per number.")
+@click.option("--markdown", "markdown_path", type=_shared.FILE, help="Write markdown tables.")
 @click.option(
     "--tables",
     "folder",

@@ -157,7 +157,7 @@ def show_suites(name: str | None, as_json: bool) -> None:
 
 
 @command.command(name="weights")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_shared.known("weights"))
 @_shared.root()
 @_shared.as_json()
 def show_weights(name: str | None, root: Path | None, as_json: bool) -> None:

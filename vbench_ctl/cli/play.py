@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 from vbench_ctl.cli import _shared
+from vbench_ctl.remote import Url
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=_shared.FOLDER, metavar="RUN...")
-@click.option("--real", type=_shared.FOLDER, help="Clips to start from.  [default: those the first run is tested on]")
+@click.option("--real", type=_shared.CLIPS, help="Clips to start from.  [default: those the first run is tested on]")
 @click.option("--split", help="Which split of them.  [default: test, else one that is there]")
 @click.option("--out", type=_shared.FOLDER, help="Where recordings go.  [default: VBENCH_HOME/recordings]")
 @_shared.root()
@@ -17,7 +18,7 @@ from vbench_ctl.cli import _shared
 @_shared.page()
 def command(
     runs: tuple[Path, ...],
-    real: Path | None,
+    real: Path | Url | None,
     split: str | None,
     out: Path | None,
     root: Path | None,

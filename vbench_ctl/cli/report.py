@@ -26,13 +26,7 @@ from vbench_ctl.cli import _shared
     "--clips", type=click.IntRange(min=1), default=16, show_default=True, help="Cases shown of each protocol."
 )
 @click.option("--title", default="vbench-ctl report", show_default=True, help="Headline of the page.")
-@click.option(
-    "--protocol", "wanted", multiple=True, shell_complete=_shared.known("protocols"), help="Only these protocols."
-)
-@click.option("--published/--no-published", default=True, show_default=True, help="Numbers from the literature.")
-@click.option(
-    "--include-unverified", is_flag=True, help="Published numbers that nobody has seen in a paper or on a page, too."
-)
+@_shared.numbers()
 @_shared.root()
 @_shared.workers()
 def command(

@@ -7,15 +7,16 @@ import click
 
 from vbench_ctl import execute
 from vbench_ctl.cli import _shared
+from vbench_ctl.remote import Url
 
 if TYPE_CHECKING:
     from vbench_ctl.rows import Row
 
 
 @click.command()
-@click.argument("outputs", type=_shared.FOLDER)
+@click.argument("outputs", type=_shared.CLIPS)
 @_shared.protocol()
-@click.option("--real", type=_shared.FOLDER, help="The real clips; with --protocol its own store is the default.")
+@click.option("--real", type=_shared.CLIPS, help="The real clips; with --protocol its own store is the default.")
 @click.option("--real-stats", type=_shared.FOLDER, help="Instead of real clips: an .npz file of mu and sigma.")
 @click.option("--split", help="Which split of --real, if that is a store with several.")
 @click.option("--metrics", help="Comma-separated, such as psnr,ssim-glass,lpips@best.  [default: the protocol's]")
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
-    outputs: Path,
+    outputs: Path | Url,
     protocol_id: str | None,
-    real: Path | None,
+    real: Path | Url | None,
     real_stats: Path | None,
     split: str | None,
     metrics: str | None,
@@ -65,7 +66,8 @@ def command(
     Any model may have written the OUTPUTS.
 
     OUTPUTS and --real are a folder of videos, a folder of frame folders, an .npy, .npz or .h5 array
-    (N, T, H, W, 3) uint8, an outputs folder, or a store. Clips are paired by their path without suffix.
+    (N, T, H, W, 3) uint8, an outputs folder, or a store, which may lie at a URL. Clips are paired by their path without
+    suffix.
 
     \b
     Examples:
@@ -80,10 +82,12 @@ def command(
         raise click.UsageError("score needs --protocol P or --real DATA")
     if real and real_stats:
         raise click.UsageError("--real and --real-stats exclude each other: they are two forms of the real set")
+    if real_stats and split:
+        raise click.UsageError("--real-stats and --split exclude each other: the file is of one set of clips")
     protocol = protocols.load(protocol_id) if protocol_id else None
     if protocol and split:
         raise click.UsageError(f"--split and --protocol exclude each other: {protocol.id} says {protocol.split}")
-    tokens = [token.strip() for token in metrics.split(",") if token.strip()] if metrics else []
+    tokens = scoring.tokens(metrics or "")
     released = presets.load(preset) if preset else None
     if suite and preset:
         raise click.UsageError("--suite and --preset exclude each other: both name metrics")
@@ -106,7 +110,7 @@ def command(
     else:
         assert real
         truth = pairing.open_real(real, protocol, split)
-    place = networks.Place(str(root) if root else None, device, backend)
+    place = networks.Place(root, device, backend)
     rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers, place, real_stats, released, like)
     path = scoring.save(rows, out, root)
     if like:

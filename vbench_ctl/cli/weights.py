@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
 from vbench_ctl.cli import _shared
 from vbench_ctl.errors import UsageError, VbenchError
@@ -12,12 +11,6 @@ from vbench_ctl.errors import UsageError, VbenchError
 
 class Actions(_shared.Group):
     noun = "weights command"
-
-
-def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from vbench_ctl import weights
-
-    return [CompletionItem(name) for name in weights.known() if name.startswith(incomplete)]
 
 
 @click.group(cls=Actions)
@@ -33,7 +26,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("names", nargs=-1, shell_complete=_names, metavar="[NAME]...")
+@click.argument("names", nargs=-1, shell_complete=_shared.known("weights"), metavar="[NAME]...")
 @click.option("--all", "every", is_flag=True, help="All networks.")
 @_shared.root()
 @_shared.dry_run()
@@ -93,7 +86,7 @@ def status(root: Path | None, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("name", shell_complete=_names)
+@click.argument("name", shell_complete=_shared.known("weights"))
 @click.argument("file", type=_shared.FOLDER)
 @_shared.root()
 @_shared.as_json()

@@ -33,17 +33,7 @@ class Extractor:
     def __init__(self, network: i3d.InceptionI3D, frames: int, device: str = "cpu") -> None:
         self.network, self.frames, self.device = network, frames, device
 
-    def features(
-        self,
-        clips: np.ndarray | Tensor,
-        *,
-        resize: str = "align_corners",
-        aspect: str = "stretch",
-        channels: str = "rgb",
-        range: str = "[-1,1]",
-        loop: bool = True,
-        batch: int = shared.BATCH,
-    ) -> np.ndarray:
+    def features(self, clips: np.ndarray | Tensor, *, loop: bool = True, batch: int = shared.BATCH) -> np.ndarray:
         """Return what the last pool leaves, float32 (N, 1024), of uint8 clips (N, T, H, W, 3).
 
         The network of 16 frames cuts longer clips and loops shorter ones, or without `loop` takes them as they are; the
@@ -59,7 +49,7 @@ class Extractor:
         def run(part: Tensor) -> Tensor:
             part = looped(part, self.frames) if loop else part[:, : self.frames]
             part = part.to(self.device)
-            x = shared.prepared(part, i3d.SIZE, resize=resize, aspect=aspect, channels=channels, range=range)
+            x = shared.prepared(part, i3d.SIZE, resize="align_corners", range="[-1,1]")
             return self.network.pooled(x).mean(2)
 
         return shared.in_batches(clips, batch, run)

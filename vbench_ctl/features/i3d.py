@@ -282,13 +282,11 @@ class Extractor:
         channels: str = "rgb",
         range: str = "[-1,1]",
         through: int = 0,
-        pooled: bool = False,
         batch: int = shared.BATCH,
     ) -> np.ndarray:
         """Return the logits, float32 (N, 400), of uint8 clips (N, T, H, W, 3).
 
-        With `through` they are first made squares of that side.
-        `pooled` returns what the logits are made of, (N, 1024). Small batches cost time: single clips take half as long
+        With `through` they are first made squares of that side. Small batches cost time: single clips take half as long
         again on one thread.
         """
 
@@ -296,7 +294,7 @@ class Extractor:
             part = part.to(self.device)
             part = shared.squared(part, through) if through else part
             x = shared.prepared(part, SIZE, resize=resize, aspect=aspect, channels=channels, range=range)
-            return self.network.pooled(x).mean(2) if pooled else self.network(x)
+            return self.network(x)
 
         return shared.in_batches(shared.check_clips(clips, SHORTEST), batch, run)
 

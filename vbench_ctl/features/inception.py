@@ -22,7 +22,6 @@ WEIGHTS = "inception-2015"
 WEIGHTS_WITH_HEAD = "inception-2015-head"
 CLASSES = 1008  # of the TensorFlow graph: ImageNet has 1000
 SIZE = (299, 299)
-LAST_LAYER = {64: "maxpool1", 192: "maxpool2", 768: "Mixed_6e", 2048: "avgpool"}  # by the number of features
 
 
 class Mode(NamedTuple):
@@ -133,18 +132,12 @@ class Extractor:
     def __init__(self, network: nn.Sequential, device: str = "cpu") -> None:
         self.network, self.device = network, device
 
-    def features(
-        self, frames: np.ndarray | Tensor, *, mode: str = "legacy_pytorch", dims: int = 2048, batch: int = 16
-    ) -> np.ndarray:
-        """Return float32 features (N, dims) of uint8 frames (N, H, W, 3); dims is 64, 192, 768 or 2048."""
-        if dims not in LAST_LAYER:
-            raise unknown("number of features", str(dims), map(str, LAST_LAYER))
-        layers = list(dict(self.network.named_children()))
-        network = self.network[: layers.index(LAST_LAYER[dims]) + 1]
+    def features(self, frames: np.ndarray | Tensor, *, mode: str = "legacy_pytorch", batch: int = 16) -> np.ndarray:
+        """Return float32 features (N, 2048) of uint8 frames (N, H, W, 3)."""
 
         def run(part: Tensor) -> Tensor:
             x = prepared(part.to(self.device), mode).contiguous(memory_format=torch.channels_last)
-            return network(x).mean((2, 3))
+            return self.network(x).mean((2, 3))
 
         return shared.in_batches(shared.check_frames(frames), batch, run)
 

@@ -94,17 +94,15 @@ class Extractor:
         return [head((x - y) ** 2) for head, x, y in zip(self.network.lins, real, fake, strict=True)]
 
     def between(self, real: np.ndarray, fake: np.ndarray) -> np.ndarray:
-        """Return the distance of each of two clips' frames (T, H, W, 3), and that from enlarged maps, float32 (T, 2)."""
+        """Return the distance of each of two clips' frames (T, H, W, 3), and that from enlarged maps, float32 (T, 2).
+
+        The second is that of JunyaoHu/common_metrics_on_video_quality; it differs a little.
+        """
         return self._distances(real, fake)[0]
 
-    def distances(
-        self, real: np.ndarray, *fakes: np.ndarray, spatial: bool = False, batch: int = 16
-    ) -> list[np.ndarray]:
-        """Return, for each model's uint8 frames (N, H, W, 3), the distances (N,) to the real ones, float32.
-
-        `spatial` averages enlarged maps, as JunyaoHu/common_metrics_on_video_quality does; it differs a little.
-        """
-        return [both[:, int(spatial)] for both in self._distances(real, *fakes, batch=batch)]
+    def distances(self, real: np.ndarray, *fakes: np.ndarray, batch: int = 16) -> list[np.ndarray]:
+        """Return, for each model's uint8 frames (N, H, W, 3), the distances (N,) to the real ones, float32."""
+        return [both[:, 0] for both in self._distances(real, *fakes, batch=batch)]
 
     @torch.inference_mode()
     def _distances(self, real: np.ndarray, *fakes: np.ndarray, batch: int = 16) -> list[np.ndarray]:

@@ -30,13 +30,6 @@ STAGES = (Stage(3, 128, 1), Stage(4, 256, 2), Stage(23, 512, 2), Stage(3, 1024, 
 GROUPS = 32
 LAST_POOL = (1, 4, 4)
 
-PRESETS: dict[str, dict[str, Any]] = {
-    # wyhsirius/g3an-project:evaluation resizes 8-bit frames with Pillow
-    "g3an": {"resize": "pillow", "aspect": "stretch", "channels": "rgb"},
-    # raahii/evan resizes with OpenCV and reverses the channels, but not the means; its weights have 101 classes
-    "evan": {"resize": "torch_half_pixel", "aspect": "shorter_side_crop", "channels": "bgr"},
-}
-
 
 class Bottleneck(nn.Module):
     """1x1x1, grouped 3x3x3, 1x1x1, and the input added."""

@@ -10,7 +10,9 @@ if TYPE_CHECKING:  # listing the metrics' names must not import numpy
     import numpy as np
 
 
-FLOW = "flow-v1"  # of statistics/flow.py, in the signatures of what is made of it; raised whenever the flow changes
+# Of statistics/flow.py, in the signatures of what is made of it; raised whenever the flow changes.
+FLOW_VERSION = "flow-v1"
+LUMA = (0.299, 0.587, 0.114)  # of R, G and B, ITU-R BT.601
 
 
 def check_frames(clip: np.ndarray, which: str) -> None:

@@ -14,7 +14,7 @@ from vbench_ctl.controls import TOLD
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.networks import Features
 from vbench_ctl.statistics import agreement, sprites
-from vbench_ctl.tracks import Tracks, aligned
+from vbench_ctl.tracks import DETECTED, Tracks, aligned
 
 TITLE = "Action accuracy"
 DIRECTION = "higher"
@@ -39,7 +39,7 @@ def features(*, form: str = "accuracy") -> Features:
 
 def tracks(*, form: str = "accuracy") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return which tracks of the real clips and of the outputs it needs."""
-    return (ACTIONS, detectors.READ), (detectors.READ,)
+    return (ACTIONS, DETECTED), (DETECTED,)
 
 
 def optional(*, form: str = "accuracy") -> tuple[str, ...]:
@@ -51,7 +51,7 @@ def collect(real: Tracks, fake: Tracks, *, form: str = "accuracy") -> np.ndarray
     """Return rows (n, 3) of frames: 1 if generated or 0 if real, the true action, and the one read."""
     truth = real[ACTIONS]
     told = fake.get(TOLD + ACTIONS, truth)
-    return np.concatenate([_rows(0, truth, real[detectors.READ]), _rows(1, told, fake[detectors.READ])])
+    return np.concatenate([_rows(0, truth, real[DETECTED]), _rows(1, told, fake[DETECTED])])
 
 
 def _rows(which: int, actions: np.ndarray, readings: np.ndarray) -> np.ndarray:

@@ -11,9 +11,9 @@ import numpy as np
 
 from vbench_ctl.controls import TOLD
 from vbench_ctl.errors import VbenchError
-from vbench_ctl.metrics import FLOW
+from vbench_ctl.metrics import FLOW_VERSION
 from vbench_ctl.networks import Features
-from vbench_ctl.tracks import Tracks
+from vbench_ctl.tracks import FLOW, Tracks
 
 TITLE = "Control endpoint error"
 DIRECTION = "lower"
@@ -29,7 +29,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "raft-cosine": {"by": "raft", "form": "cosine"},
 }
 SPARSE, MASKS = TOLD + "sparse_motion", "masks"
-READ = "flow"  # of the generated frames
 STILL = 0.01  # pixels: less is rounding, and has no direction
 MASKED = 127  # a mask is 255 inside
 
@@ -41,12 +40,12 @@ def features(*, form: str = "error", where: str = "anywhere", by: str = "own") -
 
 def tracks(*, form: str = "error", where: str = "anywhere", by: str = "own") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return which tracks of the real clips and of the outputs it needs."""
-    return () if where == "anywhere" else (MASKS,), (SPARSE, READ)
+    return () if where == "anywhere" else (MASKS,), (SPARSE, FLOW)
 
 
 def collect(real: Tracks, fake: Tracks, *, form: str = "error", where: str = "anywhere", by: str = "own") -> np.ndarray:
     """Return the motion that was told and the one that was seen at each told pixel of a clip: float64 (n, 4)."""
-    told, seen = fake[SPARSE], fake[READ]
+    told, seen = fake[SPARSE], fake[FLOW]
     steps = min(len(told), len(seen))
     told, seen = told[len(told) - steps :], seen[len(seen) - steps :]  # an entry tells of the way to its frame
     if told.shape[1:] != (3, *seen.shape[1:3]):
@@ -90,7 +89,7 @@ def direction(*, form: str = "error", where: str = "anywhere", by: str = "own") 
 
 def signature(*, form: str = "error", where: str = "anywhere", by: str = "own") -> str:
     """Name what the number depends on besides the network."""
-    return f"{form},{where},{FLOW if by == 'own' else by}"
+    return f"{form},{where},{FLOW_VERSION if by == 'own' else by}"
 
 
 def _sides(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,9 +12,10 @@ import numpy as np
 
 from vbench_ctl import networks
 from vbench_ctl.errors import VbenchError
-from vbench_ctl.metrics import check_frames
+from vbench_ctl.metrics import check_frames, fvd
 from vbench_ctl.networks import Features
 from vbench_ctl.statistics.diversity import diversity
+from vbench_ctl.statistics.interventions import LPIPS
 
 TITLE = "diversity"
 DIRECTION = "higher"
@@ -30,11 +31,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "pixel": {"of": "pixel"},
 }
 NETWORKS = {
-    "i3d": Features("i3d", "i3d-k400", "clip", (), (("preset", "tf"),)),
+    "i3d": fvd.features(),
     "dti3d": Features("dti3d", "dti3d-16", "clip", (("frames", 16),), (("loop", False),)),
     "dti3d-32": Features("dti3d", "dti3d-32", "clip", (("frames", 32),)),
     "vgg": Features("vgg", "vgg16", "frame"),
-    "lpips": Features("lpips_net", "lpips-alex", "frame", (("net", "alex"),)),
+    "lpips": LPIPS,
 }
 WORDS = {"dti3d": ",unlooped", "vgg": ",relu1_2-relu5_3,224", "lpips": ",v0.1", "pixel": ",rgb,range1,exact"}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vbench_ctl.errors import VbenchError
-from vbench_ctl.metrics import FLOW, check_frames
+from vbench_ctl.metrics import FLOW_VERSION, check_frames
 
 TITLE = "Dynamic degree"
 DIRECTION = "higher"
@@ -43,4 +43,4 @@ def values(fake: np.ndarray, *, form: str = "degree") -> np.ndarray:
 
 def signature(*, form: str = "degree") -> str:
     """Name what the number depends on."""
-    return f"{form},{FLOW}"
+    return f"{form},{FLOW_VERSION}"

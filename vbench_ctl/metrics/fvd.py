@@ -1,7 +1,7 @@
 """Frechet video distance (Unterthiner et al., 2018): Gaussian fits of the logits of I3D trained on Kinetics-400.
 
-The variants are the pipelines in print (features/i3d.py and videomae.py have what each does). They differ by more than many published
-gaps, so each is a metric of its own. "fvd-prefix" is FVD with its growth over time: of the first 10, 11, ... frames;
+The variants are the pipelines in print (features/i3d.py and videomae.py have what each does). They differ by more than
+many published gaps, so each is a metric of its own. "fvd-prefix" is FVD with its growth over time: of the first 10, 11, ... frames;
 "fvd-sliding" that of windows of 16 frames: how far a long prediction has drifted at its end, and on the way there.
 """
 
@@ -23,7 +23,7 @@ VERSION = 1
 ENOUGH = 256  # clips; below that the bias is larger than what one wants to see
 FRECHET = True  # of the real set it needs mean and covariance only
 
-# The divisor of the covariance and what else a pipeline does is part of it (specs of the references, features/i3d.py).
+# The divisor of the covariance and what else a pipeline does is part of it (features/i3d.py).
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"pipeline": "tf"},
     "styleganv": {"pipeline": "styleganv", "ddof": 0},
@@ -39,9 +39,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 ORIGINAL = ("araachie", "cinn-log")  # pipelines with I3D's first release; all others take the weights of TF-Hub
-BEFORE = dict.fromkeys(
-    ("cdfvd-i3d", "cdfvd-videomae"), ",through 128x128"
-)  # what a pipeline does to clips before it resizes them for the network
+# What a pipeline does to clips before it resizes them for the network.
+BEFORE = dict.fromkeys(("cdfvd-i3d", "cdfvd-videomae"), ",through 128x128")
 NAMED = {"prefix": "prefixes", "window": "windows"}
 
 

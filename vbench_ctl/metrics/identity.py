@@ -9,7 +9,7 @@ import numpy as np
 from vbench_ctl import detectors
 from vbench_ctl.networks import Features
 from vbench_ctl.statistics import sprites
-from vbench_ctl.tracks import Tracks, aligned
+from vbench_ctl.tracks import DETECTED, Tracks, aligned
 
 TITLE = "Identity accuracy"
 DIRECTION = "higher"
@@ -30,12 +30,12 @@ def features(*, form: str = "all") -> Features:
 
 def tracks(*, form: str = "all") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return which tracks of the real clips and of the outputs it needs."""
-    return (TRUE, detectors.READ), (detectors.READ,)
+    return (TRUE, DETECTED), (DETECTED,)
 
 
 def values(real: Tracks, fake: Tracks, *, form: str = "all") -> np.ndarray:
     """Return 1 for each frame that is right and 0 for others, or the share of right attributes: float64 (n,)."""
-    true, read = aligned(real[TRUE], sprites.identities(fake[detectors.READ]))
+    true, read = aligned(real[TRUE], sprites.identities(fake[DETECTED]))
     right = true == read
     return (right.all(axis=1) if form == "all" else right.mean(axis=1)).astype(np.float64)
 

@@ -14,7 +14,7 @@ from vbench_ctl import tracks as known
 from vbench_ctl.controls import TOLD
 from vbench_ctl.inverse import Lesson
 from vbench_ctl.statistics import agreement
-from vbench_ctl.tracks import Tracks
+from vbench_ctl.tracks import INVERSE, Tracks
 
 TITLE = "Action accuracy (inverse dynamics)"
 DIRECTION = "higher"
@@ -30,7 +30,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 VECTORS = ("r2", "mse")
 NAMED = {"accuracy": "accuracy", "macro-F1": "f1"}
-READ = "inverse"  # what the network says of the frames
 
 
 def lesson(*, form: str = "accuracy") -> Lesson:
@@ -41,7 +40,7 @@ def lesson(*, form: str = "accuracy") -> Lesson:
 
 def tracks(*, form: str = "accuracy") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return which tracks of the real clips and of the outputs it needs."""
-    return (lesson(form=form).track, READ), (READ,)
+    return (lesson(form=form).track, INVERSE), (INVERSE,)
 
 
 def optional(*, form: str = "accuracy") -> tuple[str, ...]:
@@ -59,7 +58,7 @@ def collect(real: Tracks, fake: Tracks, *, form: str = "accuracy") -> np.ndarray
     taught = lesson(form=form)
     truth = real[taught.track]
     told = fake.get(TOLD + taught.track, truth)
-    return np.concatenate([_rows(taught, 0, truth, real[READ]), _rows(taught, 1, told, fake[READ])])
+    return np.concatenate([_rows(taught, 0, truth, real[INVERSE]), _rows(taught, 1, told, fake[INVERSE])])
 
 
 def _rows(taught: Lesson, which: int, actions: np.ndarray, read: np.ndarray) -> np.ndarray:

@@ -17,10 +17,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "": {"net": "alex"},
     "vgg": {"net": "vgg"},  # GLASS, CADDY and cINN
     "squeeze": {"net": "squeeze"},
-    "spatial": {
-        "net": "alex",
-        "spatial": True,
-    },  # JunyaoHu/common_metrics_on_video_quality: maps enlarged, then averaged
+    # JunyaoHu/common_metrics_on_video_quality: maps enlarged, then averaged
+    "spatial": {"net": "alex", "spatial": True},
 }
 
 

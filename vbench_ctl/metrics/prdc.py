@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vbench_ctl.metrics import fvd
 from vbench_ctl.networks import Features
 from vbench_ctl.statistics.neighbours import prdc
 from vbench_ctl.statistics.resampling import Estimate, blocks, jackknife
@@ -28,7 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def features(*, which: str = "coverage", k: int = 5) -> Features:
     """Return the features of FVD."""
-    return Features("i3d", "i3d-k400", "clip", (), (("preset", "tf"),))
+    return fvd.features()
 
 
 def estimate(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from vbench_ctl.errors import VbenchError, unknown
-from vbench_ctl.metrics import check_pair
+from vbench_ctl.metrics import LUMA, check_pair
 
 TITLE = "SSIM"
 DIRECTION = "higher"
@@ -100,7 +100,7 @@ def _planes(clip: np.ndarray, colour: str, pool: bool) -> np.ndarray:
     """Turn (T, H, W, 3) into (T, C, H, W), uint8 where nothing was averaged."""
     planes = np.moveaxis(clip, -1, 1)
     if colour == "luma":
-        planes = np.tensordot(clip, [0.299, 0.587, 0.114], axes=1)[:, np.newaxis]
+        planes = np.tensordot(clip, LUMA, axes=1)[:, np.newaxis]
     frames, channels, height, width = planes.shape
     step = max(1, round(min(height, width) / 256)) if pool else 1
     if step == 1:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vbench_ctl.errors import VbenchError
-from vbench_ctl.metrics import FLOW, check_frames
+from vbench_ctl.metrics import FLOW_VERSION, check_frames
 
 TITLE = "Warping error"
 DIRECTION = "lower"
@@ -42,4 +42,4 @@ def values(fake: np.ndarray) -> np.ndarray:
 
 def signature() -> str:
     """Name what the number depends on."""
-    return f"rgb,range1,{FLOW},not-covered"
+    return f"rgb,range1,{FLOW_VERSION},not-covered"

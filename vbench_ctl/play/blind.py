@@ -15,6 +15,7 @@ import numpy as np
 from vbench_ctl import files
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.play.server import Frames, Page, Reply, Said
+from vbench_ctl.remote import Url
 from vbench_ctl.sources import Source, open_source
 
 QUESTIONS = {
@@ -86,10 +87,10 @@ class Poll:
 
 
 def poll(
-    outputs: Sequence[Path],
+    outputs: Sequence[Path | Url],
     out: Path,
     kind: str,
-    real: Path | None = None,
+    real: Path | Url | None = None,
     split: str | None = None,
     seed: int = 0,
     rater: str = "",
@@ -116,7 +117,7 @@ def poll(
     return Poll(kind, sides, truth, protocol, questions, out, rater, asked)
 
 
-def _sides(outputs: Sequence[Path]) -> dict[str, Source]:
+def _sides(outputs: Sequence[Path | Url]) -> dict[str, Source]:
     sides: dict[str, Source] = {}
     for path in outputs:
         source = open_source(path)

@@ -9,22 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import registry, resize, runs, training
+from vbench_ctl import registry, resize, runs, store, training, video
 from vbench_ctl.controls import TOLD
 from vbench_ctl.errors import UsageError, VbenchError
-from vbench_ctl.fetch import digest
 from vbench_ctl.play import recording, server
 from vbench_ctl.play.player import Control, Player, Start, entry
 from vbench_ctl.play.recording import Take
 from vbench_ctl.play.server import Frames, Page, Reply, Said
 from vbench_ctl.protocols import Case
+from vbench_ctl.remote import Url
 from vbench_ctl.sources import Source, StoreSource
 
 STARTS = 24  # clips to choose from
 STEPS = 600  # of a drive: all its frames are kept, to be recorded
 UNDONE = 32  # steps: a model's state may hold what it remembers of many frames
 PREVIEW = 96  # height of the pictures to choose from
-FPS = 10.0  # where a clip does not say
 TRUTH = "truth"  # the folder of a recording that others are scored against
 
 
@@ -58,16 +57,16 @@ class Table:
     def world(self, clip: str, frame: int) -> Player | None:
         """Return the world that made a clip, from a frame on, if its dataset can be driven."""
         manifest = self.source.manifest
-        if manifest.get("dataset") not in registry.names("datasets") or "options" not in manifest:
+        leaf: Any = registry.find("datasets", manifest.get("dataset"))
+        if not hasattr(leaf, "world") or "options" not in manifest:
             return None
-        leaf = registry.load("datasets", manifest["dataset"])
-        return leaf.world(leaf.Options(**manifest["options"]), clip, frame) if hasattr(leaf, "world") else None
+        return leaf.world(leaf.Options(**manifest["options"]), clip, frame)
 
 
 def table(
     paths: Sequence[Path],
     out: Path,
-    real: Path | None = None,
+    real: Path | Url | None = None,
     split: str | None = None,
     root: Path | None = None,
     device: str = "cpu",
@@ -79,7 +78,7 @@ def table(
         if not hasattr(loaded.leaf, "drive"):
             raise UsageError(f"{path}: {loaded.leaf.TITLE} cannot be driven; take a run of another baseline")
         step, file = runs.checkpoint(path, loaded.leaf.STAGES[-1])
-        models.append(Driven(name, loaded, f"step {step}, sha256 {digest(file)[:16]}"))
+        models.append(Driven(name, loaded, runs.described(step, file)))
     source = _source(paths[0], real, split, root)
     clips = (
         source.ids if len(source.ids) <= STARTS else [source.ids[i * len(source.ids) // STARTS] for i in range(STARTS)]
@@ -95,8 +94,10 @@ def _names(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _source(run: Path, real: Path | None, split: str | None, root: Path | None) -> Source:
+def _source(run: Path, real: Path | Url | None, split: str | None, root: Path | None) -> Source:
     if real:
+        if not split and store.is_store(real):  # test, else the first that is there
+            split = min(store.read_manifest(real)["splits"], key=lambda name: name != "test", default=None)
         return training.open_data(training.DataSettings(dataset=str(real)), split or "test", root)
     data = next(reversed(runs.open_run(run).recipe.data.values()))
     splits = [split] if split else list(dict.fromkeys(["test", data.validation, data.split]))
@@ -220,7 +221,7 @@ class Drive:
     @property
     def _fps(self) -> float:
         source = self.shared.source
-        return (source.store.fps if isinstance(source, StoreSource) else None) or FPS
+        return (source.store.fps if isinstance(source, StoreSource) else None) or video.FPS
 
     def _buttons(self) -> Iterator[tuple[str, Any, bool]]:
         """Yield whose each button is, and whether it stands for what is chosen at first; the world's word goes first."""

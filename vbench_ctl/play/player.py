@@ -37,9 +37,8 @@ class Player:
     """States are never changed, so that any of them can be returned to; what is random depends on start and controls."""
 
     state: Any  # where it begins
-    step: Callable[
-        [Any, Control], tuple[np.ndarray, Any]
-    ]  # the frames that follow, uint8 (T, H, W, 3), and the state then
+    # the frames that follow, uint8 (T, H, W, 3), and the state then
+    step: Callable[[Any, Control], tuple[np.ndarray, Any]]
     rest: Control  # everything that it takes, as it is when nothing is pressed
     buttons: Sequence[Button] = ()
     point: Callable[[float, float], Control] | None = None  # what a click sets, from (x, y) in parts of the frame

@@ -1,6 +1,7 @@
 """The report: rows, clips, grids, runs and stores as one static page that opens from disk and needs no network."""
 
 import base64
+import dataclasses
 import hashlib
 import shlex
 from collections.abc import Sequence
@@ -181,10 +182,17 @@ def _steps(
 def _prepare(manifest: dict[str, Any]) -> str:
     """Return the command that makes a store; what it was limited to is in the name of its variant."""
     dataset = str(manifest["dataset"])
-    leaf = registry.load("datasets", dataset) if dataset in registry.names("datasets") else None
-    words = _flags(manifest.get("options") or {}, getattr(leaf, "Options", None))
+    leaf = registry.find("datasets", dataset)
+    told = {name: value for name, value in (manifest.get("options") or {}).items() if name != "limit"}
+    for field in dataclasses.fields(leaf.Options) if leaf else ():
+        if field.metadata["file"] and told.get(field.name):  # the manifest has its hash
+            told[field.name] = "FILE"
+    words = [
+        *([dataset] if leaf else ["FOLDER", "--as", dataset]),
+        *registry.words(told, leaf.Options if leaf else None),
+    ]
     _, limited, limit = str(manifest["variant"]).rpartition("-limit")
-    return shlex.join(["vbench-ctl", "prepare", dataset, *words, *(["--limit", limit] if limited else [])])
+    return shlex.join(["vbench-ctl", "prepare", *words, *(["--limit", limit] if limited else [])])
 
 
 def _generate(group: Group, model: int) -> str:
@@ -192,21 +200,11 @@ def _generate(group: Group, model: int) -> str:
     said = group.fakes[model].manifest
     name = str(said.get("model") or group.models[model])
     baseline = said.get("baseline")
-    leaf = registry.load("baselines", baseline) if baseline in registry.names("baselines") else None
+    leaf = registry.find("baselines", baseline)
     words = ["--protocol", group.protocol.id, "--seed", str(said.get("seed", 0))]
-    words += _flags(said.get("options") or {}, getattr(leaf, "Options", None))
+    words += registry.words(said.get("options") or {}, getattr(leaf, "Options", None))
     made_by = f"runs/{name}" if baseline else name
     return shlex.join(["vbench-ctl", "generate", made_by, *words, "--out", f"outputs/{group.fakes[model].name}"])
-
-
-def _flags(options: dict[str, Any], kind: Any) -> list[str]:
-    """Return options of the command line, those that differ from their defaults."""
-    usual = vars(kind()) if kind else {}
-    words = []
-    for key, value in options.items():
-        if value != usual.get(key) and value is not False and value != "":
-            words += [f"--{key.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    return words
 
 
 def _scores(rows: Sequence[Row]) -> list[str]:

@@ -30,7 +30,6 @@ GAIN = 3  # of differences, which are faint otherwise
 SIDE, SHEET = 256, 1536  # pixels: the longest side of a picture of a case, and of a clip that is a grid in itself
 WIDEST = 4096  # pixels: what decoders in hardware take
 GUTTER = 4  # pixels between the pictures of a video, so that the codec does not mix them
-FPS = 10.0  # of stores that do not say
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _group(name: str, models: list[tuple[str, Source]], reals: Sequence[Path], r
         [dataclasses.replace(pair, fakes=pair.fakes[:1]) for pair in _pairs(protocol, real, fake) if not pair.run]
         for fake in fakes
     ]
-    fps = (real.store.summary.get("fps") if isinstance(real, StoreSource) else None) or FPS
+    fps = (real.store.summary.get("fps") if isinstance(real, StoreSource) else None) or video.FPS
     step = protocol.select.step if protocol and protocol.select else 1
     return Group(protocol, real, [model for model, _ in models], fakes, pairs, float(fps) / step)
 
@@ -181,9 +180,8 @@ def show(
     """Write the videos of some cases, evenly spread, and of the worst ones, into the folder `media`."""
     total = len(group.pairs[0])
     chosen = sorted({round(at) for at in np.linspace(0, total - 1, min(count, total))})
-    tokens = _metrics(group, rows)
-    values = _values(group, tokens, workers)
-    failures = [(token, model, case) for token in tokens for model, case in _worst(token, values[token])]
+    values = _values(group, _metrics(group, rows), workers)
+    failures = [(token, model, case) for token, found in values.items() for model, case in _worst(token, found)]
     wanted = sorted({*chosen, *(case for _, _, case in failures)})
     draw = functools.partial(_film, group, set(chosen), media, name)
     films = {}
@@ -194,7 +192,7 @@ def show(
     shown = {case: _shown(group, case, film, values, colours) for case, film in films.items()}
     worst = [
         Worst(token, [_alone(shown[case], 1 + model) for at, model, case in failures if at == token])
-        for token in tokens
+        for token in values
     ]
     about = f"{len(chosen)} of {total} cases, evenly spread" if len(chosen) < total else f"all {total} cases"
     return Clips(group.title, about, [shown[case] for case in chosen], worst)
@@ -204,7 +202,8 @@ def _metrics(group: Group, rows: Sequence[Row]) -> list[str]:
     """Return the metrics by which cases can be told apart here: those scored clip by clip that need no network."""
     if not group.compares:
         return []
-    asked = [row.metric for row in rows if group.protocol and row.protocol == group.protocol.id]
+    there = [row for row in rows if row.value is not None]
+    asked = [row.metric for row in there if group.protocol and row.protocol == group.protocol.id]
     known = [scoring.metric(token).base for token in asked if scoring.is_known(token)]
     found = {
         scoring.metric(token).name: token
@@ -215,7 +214,7 @@ def _metrics(group: Group, rows: Sequence[Row]) -> list[str]:
 
 
 def _values(group: Group, tokens: Sequence[str], workers: int) -> dict[str, np.ndarray]:
-    """Return each metric of each case, of its first sample: float64 (models, cases)."""
+    """Return each metric that any case has, of each one's first sample: float64 (models, cases), NaN where it has none."""
     values = {token: np.zeros((len(group.models), len(group.pairs[0]))) for token in tokens}
     if not tokens:
         return values
@@ -225,9 +224,9 @@ def _values(group: Group, tokens: Sequence[str], workers: int) -> dict[str, np.n
             for at, part in execute.run(functools.partial(_measure, group.question(model, tokens)), chunks, workers):
                 start = at * len(chunks[0])
                 for token in tokens:
-                    values[token][model, start : start + len(part)] = [one[token] for one in part]
+                    values[token][model, start : start + len(part)] = [one.get(token, np.nan) for one in part]
                 advance(len(part))
-    return values
+    return {token: found for token, found in values.items() if not np.isnan(found).all()}
 
 
 def _measure(question: scoring.Question, pairs: Sequence[Pair]) -> list[dict[str, float]]:
@@ -350,17 +349,17 @@ def grid(folder: Path, colours: Colours, media: Path, name: str) -> Grid:
     manifest = files.read_json(folder / "manifest.json")
     model, way = str(manifest.get("model") or folder.name), str(manifest["way"])
     names = manifest.get("files")
-    order = {str(file): at for at, file in enumerate(names if isinstance(names, list) else [])}
-    paths = sorted(folder.rglob("*.mkv"), key=lambda path: (order.get(path.name, len(order)), path))
+    there = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.mkv"))}
+    paths = [there[name] for name in map(str, names if isinstance(names, list) else there) if name in there]
     if not paths:
         raise VbenchError(f"{folder}: no clips there, expected what generate --way made; run it again")
     side = SHEET if len(paths) <= 4 else SIDE  # so few are sheets of their own
-    film = write_film(media / f"{name}.mp4", [video.read(path).frames for path in paths], FPS, side)
+    film = write_film(media / f"{name}.mp4", [video.read(path).frames for path in paths], video.FPS, side)
     ids = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
     tiles = {clip: Tile(clip, "generated", at, colours[model]) for clip, at in zip(ids, film.places, strict=True)}
     heads, rows = _ordered(tiles)
-    baseline = manifest.get("baseline")
-    known = generation.ways(registry.load("baselines", baseline)) if baseline in registry.names("baselines") else {}
+    leaf = registry.find("baselines", manifest.get("baseline"))
+    known = generation.ways(leaf) if leaf else {}
     return Grid(f"{model}: {way}", known.get(way, ""), film, heads, rows)
 
 

@@ -38,7 +38,8 @@ def read(folder: Path) -> Training:
         ("with", ", ".join(f"{name} {version}" for name, version in made.get("with", {}).items())),
     ]
     words = [str(word) for word in made.get("command", [])[1:]]
-    sheets = sorted((folder / "pictures").glob("*.png"))
+    names = (f"{stage}-step-*.png".removeprefix("-") for stage in run.recipe.training)
+    sheets = [sheet for name in names for sheet in sorted((folder / "pictures").glob(name))]
     return Training(
         folder.resolve().name,
         [(label, text) for label, text in facts if text],

@@ -36,32 +36,22 @@ def check_rows(
     return features
 
 
-def check_features(
-    features: np.ndarray,
-    name: str = "the features",
-    least: int = 1,
-    ids: Sequence[str] | None = None,
-    first: int = 0,
-) -> np.ndarray:
+def check_features(features: np.ndarray, name: str = "the features", least: int = 1, first: int = 0) -> np.ndarray:
     """Return features (N, D) as float64, checked by `check_rows`."""
-    return check_rows(features, name, least, ids, first).astype(np.float64)
+    return check_rows(features, name, least, first=first).astype(np.float64)
 
 
-def check_pair(
-    real: np.ndarray, fake: np.ndarray, least: int = 2, ids: Sequence[str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return two feature sets (N, D) and (M, D) as they are; `ids` name the generated clips."""
+def check_pair(real: np.ndarray, fake: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Return two feature sets (N, D) and (M, D) as they are."""
     real = check_rows(real, "the real features", least)
-    fake = check_rows(fake, "the generated features", least, ids)
+    fake = check_rows(fake, "the generated features", least)
     check_dimensions(real.shape[1], fake.shape[1])
     return real, fake
 
 
-def check_sets(
-    real: np.ndarray, fake: np.ndarray, least: int = 2, ids: Sequence[str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return two feature sets (N, D) and (M, D) as float64; `ids` name the generated clips."""
-    real, fake = check_pair(real, fake, least, ids)
+def check_sets(real: np.ndarray, fake: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Return two feature sets (N, D) and (M, D) as float64."""
+    real, fake = check_pair(real, fake, least)
     return real.astype(np.float64), fake.astype(np.float64)
 
 

@@ -98,17 +98,6 @@ def confusion(true: ArrayLike, found: ArrayLike, labels: int) -> np.ndarray:
     return np.bincount(true.astype(np.int64) * labels + found, minlength=labels**2).reshape(labels, labels)
 
 
-def accuracy(counts: np.ndarray) -> float:
-    """Return the share on the diagonal of a confusion matrix (labels, labels)."""
-    return float(np.trace(counts) / counts.sum())
-
-
-def class_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Return the accuracy of each true label, float64 (labels,), of a confusion matrix; NaN for one that never occurs."""
-    with np.errstate(invalid="ignore"):
-        return np.diagonal(counts) / counts.sum(axis=1)
-
-
 def f1(counts: np.ndarray) -> np.ndarray:
     """Return the F1 score of each label, float64 (labels,), of a confusion matrix; NaN for one that occurs on no side."""
     with np.errstate(invalid="ignore"):

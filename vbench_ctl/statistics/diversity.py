@@ -1,9 +1,8 @@
-"""How different are the clips that a model makes, from one start or altogether."""
+"""How different are the clips that a model makes from one start."""
 
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.special import entr
 
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.statistics import check_features
@@ -25,17 +24,3 @@ def _of_start(samples: np.ndarray, number: int) -> float:
         raise VbenchError(f"{name} have the shape {samples.shape}, expected (K samples, ...)")
     samples = check_features(samples.reshape(len(samples), -1), name, 2)
     return float(2 * samples.var(axis=0, ddof=1).mean())
-
-
-def vendi(features: np.ndarray) -> float:
-    """Return the Vendi score of features (N, D): how many equal shares of unlike clips they amount to, from 1 to N.
-
-    Friedman and Dieng 2023, with the cosine kernel: exp of the entropy of the eigenvalues of K / N.
-    """
-    features = check_features(features)
-    lengths = np.linalg.norm(features, axis=1)
-    if not lengths.all():
-        raise VbenchError(f"the features of clip {np.argmin(lengths)} are all 0, so they have no direction to compare")
-    features = features / lengths[:, np.newaxis]
-    singular = np.linalg.svd(features, compute_uv=False)
-    return float(np.exp(entr(singular**2 / len(features)).sum()))

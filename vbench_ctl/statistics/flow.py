@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vbench_ctl.metrics import LUMA
 from vbench_ctl.statistics.remembered import remembered
 
 LEAST = 12  # pixels of the shorter side of the coarsest level
 WINDOW = 7  # pixels: the side of the box that is averaged over, twice, so that the weights fall off
 ROUNDS = (2, 5)  # of Newton's method at the finest level, and at the others
 DAMPING = 1e-5  # of squared slopes of a brightness from 0 to 1: a slope of one grey level in a pixel is 1.5e-5
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def flow(frames: np.ndarray, following: np.ndarray) -> np.ndarray:

@@ -7,57 +7,39 @@ mseitzer/pytorch-fid:src/pytorch_fid/fid_score.py where that is accurate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
 from scipy.linalg import lapack
 
-from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.errors import VbenchError
 from vbench_ctl.statistics import check_dimensions, check_features, check_rows, check_sets
 from vbench_ctl.statistics.moments import Gaussian, Moments
-from vbench_ctl.statistics.resampling import Estimate, basic, blocks, draws, jackknifed
+from vbench_ctl.statistics.resampling import Estimate, blocks, jackknifed
 
 EPS = float(np.finfo(np.float64).eps)
 ROUNDING = 1e-6  # how far below 0, in units of tr S1 + tr S2, a distance may come out by rounding
-FORMS = {
-    "exact": 0.0,
-    "pytorch-fid": 1e-6,  # mseitzer/pytorch-fid adds this to both diagonals where its root fails
-    "fvmd": 1e-5,  # the pip package fvmd adds this always
-    "tfgan": 1e-10,  # tensorflow/gan leaves singular values below this un-rooted
-}
 
 Set = Moments | Gaussian | np.ndarray
 
 
-def frechet(real: Set, fake: Set, *, ddof: int = 1, form: str = "exact", ids: Sequence[str] | None = None) -> float:
+def frechet(real: Set, fake: Set, *, ddof: int = 1) -> float:
     """Return the squared Frechet distance of two sets, each features (N, D), Moments, or a Gaussian from a file.
 
-    Features of no more clips than dimensions are compared without a D x D matrix, exact however low their rank. The
-    other forms are those of the releases and, as there, may come out below 0. `ids` name the generated clips.
+    Features of no more clips than dimensions are compared without a D x D matrix, exact however low their rank.
     """
-    if form not in FORMS:
-        raise unknown("form of the Frechet distance", form, FORMS)
-    sides = _side(real, "the real features", ddof, None), _side(fake, "the generated features", ddof, ids)
-    a, b = sides
+    a, b = _side(real, "the real features", ddof), _side(fake, "the generated features", ddof)
     check_dimensions(len(a.mean), len(b.mean))
     spread = a.trace + b.trace
     shift = float(((a.mean - b.mean) ** 2).sum())
     if not np.isfinite(shift + spread):
         raise VbenchError("the features are too large for a covariance in float64; scale both sets down alike")
-    if form == "tfgan":
-        return shift + spread - 2 * _root_trace_tfgan(a.covariance(), b.covariance())
-    if form != "exact":
-        jitter = FORMS[form] * np.eye(len(a.mean))
-        a, b = (_Side(side.mean, side.trace, side.covariance() + jitter) for side in sides)
-        return shift + spread - 2 * _root_trace(a, b)
     return _at_least_zero(shift + spread - 2 * _root_trace(a, b), spread)
 
 
-def frechet_by_groups(
-    real: np.ndarray, fake: np.ndarray, groups_of: int, *, ddof: int = 1, form: str = "exact"
-) -> np.ndarray:
+def frechet_by_groups(real: np.ndarray, fake: np.ndarray, groups_of: int, *, ddof: int = 1) -> np.ndarray:
     """Return the distance of each pair of consecutive groups of clips, (N / groups_of,), of two features (N, D).
 
     16lemoing/ccvs reports their mean and population deviation as FVD; it is not the FVD of the whole set.
@@ -70,35 +52,7 @@ def frechet_by_groups(
         )
     groups = len(real) // groups_of
     pairs = zip(np.split(real, groups), np.split(fake, groups), strict=True)
-    return np.array([frechet(*pair, ddof=ddof, form=form) for pair in pairs])
-
-
-def frechet_joint(
-    real: np.ndarray,
-    real_conditions: np.ndarray,
-    fake: np.ndarray,
-    fake_conditions: np.ndarray,
-    *,
-    scale: float | None = None,
-    ddof: int = 1,
-) -> float:
-    """Return the Frechet distance of features (N, D) joined with what the clips were asked for, (N, C).
-
-    DeVries et al. 2019; as in facebookresearch/fjd:fjd_metric.py the conditions are scaled to the features' mean norm
-    on the real set.
-    """
-    real, fake = check_sets(real, fake)
-    asked = [check_features(c, "the conditions") for c in (real_conditions, fake_conditions)]
-    check_dimensions(asked[0].shape[1], asked[1].shape[1], "the real clips' conditions", "the generated clips'")
-    for name, features, conditions in (("real", real, asked[0]), ("generated", fake, asked[1])):
-        if len(features) != len(conditions):
-            raise VbenchError(f"{len(conditions)} conditions for {len(features)} {name} clips, expected one each")
-    if scale is None:
-        length = np.linalg.norm(asked[0], axis=1).mean()
-        if not length:
-            raise VbenchError("all conditions of the real set are 0, so they have no scale; give one, such as scale=1")
-        scale = float(np.linalg.norm(real, axis=1).mean() / length)
-    return frechet(np.hstack([real, scale * asked[0]]), np.hstack([fake, scale * asked[1]]), ddof=ddof)
+    return np.array([frechet(*pair, ddof=ddof) for pair in pairs])
 
 
 # Intervals and extrapolation. The real set is held fixed: they say how far another draw of generated clips would move.
@@ -106,7 +60,7 @@ def frechet_joint(
 
 def frechet_jackknife(
     real: Set,
-    fake: np.ndarray | Sequence[Moments],
+    fake: np.ndarray,
     *,
     count: int = 20,
     clusters: Sequence | None = None,
@@ -115,48 +69,19 @@ def frechet_jackknife(
 ) -> Estimate:
     """Return the distance with its jackknife interval, leaving out one block of generated clips at a time.
 
-    `fake` is features (N, D), cut into `count` random blocks of whole clusters, or the moments of blocks already made,
-    for which no features are needed. The cost is `count` distances. It is an interval of the distance at this number of
-    clips, bias and all, and so the one to compare models by.
+    Features (N, D) are cut into `count` random blocks of whole clusters; the cost is `count` distances. It is an interval
+    of the distance at this number of clips, bias and all, and so the one to compare models by.
     """
-    if not isinstance(fake, np.ndarray):
-        total = Moments()
-        for part in fake:
-            total.merge(part)
-        return _jackknife_of_moments(real, total, fake, [part.n for part in fake], ddof)
     split = blocks(len(fake), count, clusters, seed)
     sizes = [len(block) for block in split]
     if len(split) > 1 and len(fake) - max(sizes) > fake.shape[-1]:  # whatever is left out, no rank is missing
-        total, parts = Moments.of(fake), (Moments.of(fake[block]) for block in split)  # never two parts at once
-        return _jackknife_of_moments(_reduced(real, "the real features"), total, parts, sizes, ddof)
+        return _jackknife_of_moments(_reduced(real, "the real features"), fake, split, ddof)
     value = frechet(real, fake, ddof=ddof)
     if len(split) < 2 or len(fake) - max(sizes) < 2:
         return Estimate(value)
     against = Against(real, fake, ddof=ddof)
     everything = np.arange(len(fake))
     return jackknifed(value, [against.distance(np.setdiff1d(everything, block)) for block in split], least=0)
-
-
-def frechet_bootstrap(
-    real: Set,
-    fake: np.ndarray,
-    *,
-    resamples: int = 200,
-    clusters: Sequence | None = None,
-    seed: int = 0,
-    ddof: int = 1,
-) -> Estimate:
-    """Return the distance with its basic bootstrap interval, drawing generated clips (or whole clusters) again.
-
-    Clips drawn twice push the distance up by what few clips did in the first place, and the interval is reflected about
-    the value: it is one of the distance at infinite N, and lies below the value where N is not far above D.
-    """
-    value = frechet(real, fake, ddof=ddof)
-    if len(set(range(len(fake)) if clusters is None else clusters)) < 2:
-        return Estimate(value)
-    against = Against(real, fake, ddof=ddof)
-    replicates = [against.distance(chosen) for chosen in draws(len(fake), resamples, clusters, seed)]
-    return basic(value, replicates, least=0)
 
 
 class Extrapolation(NamedTuple):
@@ -201,16 +126,14 @@ def frechet_infinity(
     return Extrapolation(float(value), float(slope), float(r2), sizes, distances)
 
 
-def _jackknife_of_moments(
-    real: Set, total: Moments, parts: Iterable[Moments], sizes: Sequence[int], ddof: int
-) -> Estimate:
-    """Return the distance and its interval from the moments of all clips and of the parts to leave out, in turn."""
+def _jackknife_of_moments(real: Set, fake: np.ndarray, split: Sequence[np.ndarray], ddof: int) -> Estimate:
+    """Return the distance and its interval from the moments of all clips and of the blocks to leave out, in turn."""
+    total = Moments.of(fake)
     value = frechet(real, total, ddof=ddof)
-    if len(sizes) < 2 or total.n - max(sizes) < 2:
-        return Estimate(value)
-    side = _side(real, "the real features", ddof, None)
+    side = _side(real, "the real features", ddof)
     root = side.root()
-    return jackknifed(value, [_to_root(side, root, total.without(part), ddof) for part in parts if part.n], least=0)
+    left_out = (total.without(Moments.of(fake[block])) for block in split)
+    return jackknifed(value, [_to_root(side, root, rest, ddof) for rest in left_out], least=0)
 
 
 def _to_root(side: _Side, root: np.ndarray, rest: Moments, ddof: int) -> float:
@@ -232,7 +155,7 @@ class Against:
     """
 
     def __init__(self, real: Set, fake: np.ndarray, *, ddof: int = 1) -> None:
-        side = _side(real, "the real features", ddof, None)
+        side = _side(real, "the real features", ddof)
         fake = check_features(fake, "the generated features", 2)
         check_dimensions(len(side.mean), fake.shape[1])
         mean = fake.mean(axis=0)
@@ -276,7 +199,7 @@ class _Side:
         return self.rows.T if self.rows is not None else _root(self.covariance())
 
 
-def _side(features: Set, name: str, ddof: int, ids: Sequence[str] | None) -> _Side:
+def _side(features: Set, name: str, ddof: int) -> _Side:
     if ddof not in (0, 1):
         raise VbenchError(f"ddof is {ddof}, expected 1 (divide by N - 1) or 0 (divide by N)")
     if isinstance(features, Gaussian):
@@ -288,9 +211,9 @@ def _side(features: Set, name: str, ddof: int, ids: Sequence[str] | None) -> _Si
             raise VbenchError(f"{name} hold {features.n} clips, expected at least 2; score more clips")
         cov = features.cov(ddof)
         return _Side(features.mean, float(np.trace(cov)), cov)
-    features = check_rows(features, name, 2, ids)
+    features = check_rows(features, name, 2)
     if len(features) > features.shape[1]:
-        return _side(Moments.of(features, name), name, ddof, None)
+        return _side(Moments.of(features, name), name, ddof)
     features = features.astype(np.float64)
     mean = features.mean(axis=0)
     rows = (features - mean) / np.sqrt(len(features) - ddof)
@@ -343,23 +266,6 @@ def _root(cov: np.ndarray) -> np.ndarray:
     # Features come from float32 networks: a variance of 1e-13 of the largest is not theirs.
     kept = values > noise * values[-1]
     return vectors[:, kept] * np.sqrt(values[kept])
-
-
-def _root_trace_tfgan(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the trace as tensorflow/gan:tensorflow_gan/python/eval/classifier_metrics.py has it.
-
-    Its root of a symmetric matrix takes the singular values, which are the magnitudes of the eigenvalues, and leaves
-    those below its epsilon as they are.
-    """
-    values, vectors = linalg.eigh(a)
-    root = (vectors * _rooted_tfgan(values)) @ vectors.T
-    product = root @ b @ root
-    return float(_rooted_tfgan(linalg.eigvalsh((product + product.T) / 2)).sum())
-
-
-def _rooted_tfgan(values: np.ndarray) -> np.ndarray:
-    size = np.abs(values)
-    return np.sign(values) * np.where(size < FORMS["tfgan"], size, np.sqrt(size))
 
 
 def _at_least_zero(distance: float, spread: float) -> float:

@@ -4,24 +4,13 @@ from collections.abc import Hashable, Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy.special import entr, rel_entr
+from scipy.special import entr
 
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.statistics import check_features
 from vbench_ctl.statistics.resampling import Estimate, jackknife
 
 TGAN2_EPS = 1e-20  # pfnet-research/tgan2:tgan2/evaluations/inception_score.py adds this to every probability
-
-
-def inception_score(probabilities: np.ndarray, splits: int = 10, *, eps: float = 0.0) -> np.ndarray:
-    """Return exp(mean KL(p | mean p)) of each of `splits` consecutive parts, (splits,), of probabilities (N, classes).
-
-    Reported are the mean and the population deviation over parts. A part sees fewer clips than the whole and scores
-    lower, so scores with different splits do not compare. Parts follow the order of clips: shuffle sorted ones.
-    """
-    p = _checked(probabilities, splits)
-    parts = [p[start:stop] + eps for start, stop in pairwise(_edges(len(p), splits))]
-    return np.array([np.exp(rel_entr(part, part.mean(axis=0)).sum(axis=1).mean()) for part in parts])
 
 
 def inception_score_estimate(

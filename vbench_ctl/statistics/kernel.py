@@ -26,7 +26,6 @@ def kid(
     unbiased: bool = True,
     clusters: Sequence[Hashable] | None = None,
     seed: int = 0,
-    ids: Sequence[str] | None = None,
 ) -> Estimate:
     """Return the kernel distance of features (N, D) and (M, D) with its interval.
 
@@ -36,7 +35,7 @@ def kid(
     """
     if degree < 1:
         raise VbenchError(f"the kernel's degree is {degree}, expected 1 or more; KID and KVD use 3")
-    real, fake = check_pair(real, fake, ids=ids)
+    real, fake = check_pair(real, fake)
     fewest, most = sorted((len(real), len(fake)))
     if most > WHOLE and fewest >= 2 * SUBSET:
         values = kid_subsets(real, fake, degree=degree, coef=coef, unbiased=unbiased, seed=seed)

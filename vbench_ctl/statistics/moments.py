@@ -80,43 +80,33 @@ class Moments:
             raise VbenchError(f"a covariance needs at least 2 clips, got {self.n}; score more clips")
         return self.m2 / (self.n - ddof)
 
-    def save(self, path: Path) -> None:
-        """Write n, mean and m2 to an .npz file, bit by bit what they are."""
-        _save(path, n=self.n, mean=self.mean, m2=self.m2)
 
-    def save_pytorch_fid(self, path: Path) -> None:
-        """Write mu and sigma (ddof 1) to an .npz file as mseitzer/pytorch-fid reads it; n is lost."""
-        _save(path, mu=self.mean, sigma=self.cov())
-
-
-def load(path: Path) -> Moments | Gaussian:
-    """Read an .npz file of `Moments.save`, or one of pytorch-fid (mu, sigma), which does not hold n."""
+def load(path: Path) -> Gaussian:
+    """Read an .npz file of mu (D,) and sigma (D, D) as mseitzer/pytorch-fid writes it, which does not hold n."""
     try:
-        held = files.read_npz(path, lambda names: {"n", "mean", "m2", "mu", "sigma"}.intersection(names))
+        held = files.read_npz(path, lambda names: {"mu", "sigma"}.intersection(names))
     except files.DAMAGED as error:
         raise VbenchError(f"{path}: not a readable .npz file ({error}); compute the statistics again") from error
-    ours = {"n", "mean", "m2"} <= held.keys()
-    if not ours and not {"mu", "sigma"} <= held.keys():
+    if len(held) < 2:
         raise VbenchError(
-            f"{path}: it holds {', '.join(held) or 'none'} of the statistics' names, expected n, mean and m2, "
-            "or mu and sigma; compute the statistics again"
+            f"{path}: it holds {', '.join(held) or 'none'} of the statistics' names, expected mu and sigma; "
+            "compute the statistics again"
         )
-    mean, square = (held[name] for name in (("mean", "m2") if ours else ("mu", "sigma")))
-    n = held["n"] if ours else np.array(0)
-    if not {mean.dtype.kind, square.dtype.kind} <= set("iuf") or n.dtype.kind not in "iu" or n.ndim:
+    mean, cov = held["mu"], held["sigma"]
+    if not {mean.dtype.kind, cov.dtype.kind} <= set("iuf"):
         raise VbenchError(
-            f"{path}: the mean is {mean.dtype}, the covariance {square.dtype} and n {n.dtype} {n.shape}, expected numbers "
-            "and a whole number; compute the statistics again"
+            f"{path}: the mean is {mean.dtype} and the covariance {cov.dtype}, expected numbers; "
+            "compute the statistics again"
         )
-    mean, square = mean.astype(np.float64), square.astype(np.float64)
-    if mean.ndim != 1 or square.shape != (len(mean), len(mean)) or not np.isfinite(square.sum() + mean.sum()):
+    mean, cov = mean.astype(np.float64), cov.astype(np.float64)
+    if mean.ndim != 1 or cov.shape != (len(mean), len(mean)) or not np.isfinite(cov.sum() + mean.sum()):
         raise VbenchError(
-            f"{path}: the mean {mean.shape} and the covariance {square.shape} do not fit or are not finite, "
+            f"{path}: the mean {mean.shape} and the covariance {cov.shape} do not fit or are not finite, "
             "expected (D,) and (D, D); compute the statistics again"
         )
-    if not np.allclose(square, square.T, rtol=0, atol=1e-6 * np.abs(square).max(initial=0)):
+    if not np.allclose(cov, cov.T, rtol=0, atol=1e-6 * np.abs(cov).max(initial=0)):
         raise VbenchError(f"{path}: its covariance is not symmetric; compute the statistics again")
-    return Moments(int(n), mean, square) if ours else Gaussian(mean, square)
+    return Gaussian(mean, cov)
 
 
 def _moments(rows: np.ndarray) -> Moments:
@@ -125,8 +115,3 @@ def _moments(rows: np.ndarray) -> Moments:
     rounding = centred.mean(axis=0)  # what is lost of a mean far larger than the deviation
     centred -= rounding
     return Moments(len(rows), mean + rounding, centred.T @ centred)
-
-
-def _save(path: Path, **arrays: np.ndarray | int) -> None:
-    with files.atomic(path) as part, open(part, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # numpy's stub takes arrays alone

@@ -4,7 +4,7 @@ Precision and recall: Kynkaanniemi et al. 2019; density and coverage: Naeem et a
 clovaai/generative-evaluation-prdc:prdc/prdc.py a vector on the rim of a ball lies outside.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,12 +25,12 @@ class Prdc(NamedTuple):
     coverage: float
 
 
-def prdc(real: np.ndarray, fake: np.ndarray, *, k: int = 5, ids: Sequence[str] | None = None) -> Prdc:
+def prdc(real: np.ndarray, fake: np.ndarray, *, k: int = 5) -> Prdc:
     """Return how far features (N, D) and (M, D) lie within each other's balls to the k-th neighbour.
 
     For intervals: `resampling.jackknife(lambda kept: prdc(real, fake[kept]), len(fake))`.
     """
-    real, fake = check_sets(real, fake, ids=ids)
+    real, fake = check_sets(real, fake)
     if not 1 <= k < min(len(real), len(fake)):
         raise VbenchError(
             f"{k} neighbours among {len(real)} real and {len(fake)} generated clips, expected at least 1 and fewer "

@@ -57,19 +57,6 @@ def jackknife(
     return jackknifed(value, [statistic(np.setdiff1d(everything, block)) for block in split])
 
 
-def bootstrap(
-    statistic: Statistic, clips: int, *, resamples: int = 200, clusters: Sequence[Hashable] | None = None, seed: int = 0
-) -> Estimate:
-    """Return statistic(all indices) with its basic interval from `resamples` calls on clips drawn with replacement.
-
-    A statistic that looks at pairs of clips (kernels, neighbours) meets each clip beside its own copies: use `jackknife`.
-    """
-    value = statistic(np.arange(clips))
-    if len(_members(clips, clusters)) < 2:
-        return Estimate(_plain(value))
-    return basic(value, [statistic(chosen) for chosen in draws(clips, resamples, clusters, seed)])
-
-
 def blocks(clips: int, count: int, clusters: Sequence[Hashable] | None = None, seed: int = 0) -> list[np.ndarray]:
     """Deal the indices of clips into at most `count` random blocks of whole clusters, as equal as clusters allow."""
     members = _members(clips, clusters)
