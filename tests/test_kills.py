@@ -176,7 +176,7 @@ def test_a_killed_stage_ends_like_one_left_alone(name, zygote, prepared, tmp_pat
     while kills < wanted_kills or (not killed and kills < wanted_kills + MORE):  # a kill may come after the end
         home = tmp_path / f"killed-{kills}"
         shutil.copytree(prepared(stage.before), home)
-        for _ in range(rng.integers(1, 4)):  # a second and a third time too
+        for _ in range(min(rng.integers(1, 4), wanted_kills)):  # a second and a third time too
             status = zygote.run(stage.words, home, float(rng.uniform(0, 1.1 * lasts)), bool(rng.integers(2)))
             killed += status != 0
             kills += 1
