@@ -4,7 +4,8 @@ OMP_NUM_THREADS=1 python benchmarks/i3d.py [FOLDER]
 OMP_NUM_THREADS=1 python benchmarks/i3d.py engines
 
 FOLDER holds the source of songweige/content-debiased-fvd, the package cd-fvd; without it that line is left out. "engines"
-compares ways of running the same network: torch.compile, TorchScript frozen, and that with oneDNN's graphs; minutes.
+compares ways of running the same network: TorchScript frozen, that with oneDNN's graphs, OpenVINO where it is installed, and
+torch.compile; minutes.
 Needs the weights: vbench-ctl weights fetch i3d-k400.
 """
 
@@ -12,6 +13,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: CPU seconds of waiting BLAS threads would count as work
 
+import contextlib
 import sys
 import time
 import warnings
@@ -111,9 +113,21 @@ def engines(network: torch.nn.Module, x: Tensor) -> Iterator[tuple[str, Callable
         yield "frozen, oneDNN graphs", graphs
     finally:
         torch.jit.enable_onednn_fusion(False)
+    with contextlib.suppress(ImportError):
+        yield "openvino", openvino(network, x)
     compiled = torch.compile(network)
     compiled(x)
     yield "torch.compile", compiled
+
+
+def openvino(network: torch.nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return our network as OpenVINO runs it, in float32 on one thread; it is no dependency: `pip install openvino`."""
+    import openvino as ov
+
+    model = ov.convert_model(torch.export.export(network, (x,)))
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = ov.Core().compile_model(model, "CPU", settings)
+    return lambda x: torch.from_numpy(next(iter(compiled(x.contiguous().numpy()).values())))
 
 
 @torch.inference_mode()
