@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter
 
 import vbench_ctl
 from vbench_ctl import files, networks, prepare, registry, rows, video
-from vbench_ctl.scoring import CHUNK as TOGETHER
+from vbench_ctl.measuring import CHUNK as TOGETHER
 from vbench_ctl.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from load import Noise, alone, memory_mb
 
-from vbench_ctl import files, networks, scoring
+from vbench_ctl import files, networks, scoring, tokens
 from vbench_ctl.networks import Place
 from vbench_ctl.sources import Source
 
@@ -34,7 +34,7 @@ def besides_networks(count: int, weights: Path) -> float:
         place = Place(root)
         networks.use(place)
         for token in METRICS:
-            if features := scoring.metric(token).features:
+            if features := tokens.metric(token).features:
                 networks.extractor(features)
         loaded = memory_mb("VmRSS")
         scoring.score(fake, real, metrics=METRICS, place=place)

@@ -83,7 +83,7 @@ def loaded(folder: Path, name: str) -> np.ndarray:
 def ours(root: Path) -> dict[str, Work]:
     """Return our way of each task; `root` has the weights. Features are kept, so every run begins with an empty cache."""
     import vbench_ctl
-    from vbench_ctl import networks, scoring
+    from vbench_ctl import networks, tokens
     from vbench_ctl.networks import Place
 
     def score(folder: Path, metrics: list[str], models: int = 1) -> dict[str, float]:
@@ -97,7 +97,7 @@ def ours(root: Path) -> dict[str, Work]:
 
     networks.use(Place(str(root)))
     for token in ("fvd-cdfvd-i3d", "fid", "lpips"):
-        features = scoring.metric(token).features
+        features = tokens.metric(token).features
         assert features
         networks.extractor(features)
     # cd-fvd's pipeline, so that the values can be compared

@@ -9,7 +9,7 @@ import tiny
 from click.testing import CliRunner
 from tiny import Named, colours
 
-from vbench_ctl import presets, protocols, scoring, video
+from vbench_ctl import presets, protocols, scoring, tokens, video
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError
 from vbench_ctl.sources import ArraySource, open_source
@@ -87,7 +87,7 @@ def test_a_preset_that_cannot_be(toy, tmp_path):
 
 def test_the_rates_are_of_data_sets_that_protocols_name():
     assert set(CCVS.fps_of) <= {protocol.dataset for protocol in protocols.load_all().values()}
-    assert all(scoring.is_known(token) for token in (*CCVS.metrics, *CCVS.besides))
+    assert all(tokens.is_known(token) for token in (*CCVS.metrics, *CCVS.besides))
 
 
 def test_the_command(tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from vbench_ctl import doctor, files, protocols, registry, scoring
+from vbench_ctl import doctor, files, protocols, registry, tokens
 from vbench_ctl.cli import main
 from vbench_ctl.errors import ManualStep, VbenchError
 
@@ -103,7 +103,7 @@ def check_example(words: list[str]) -> None:
     for name in [*filter(None, [params.get("protocol_id")]), *params.get("wanted", ())]:
         protocols.load(name)
     for token in (params.get("metrics") or "").split(","):
-        assert not token or scoring.metric(token)
+        assert not token or tokens.metric(token)
     if params.get("baseline"):
         registry.load("baselines", params["baseline"])
 

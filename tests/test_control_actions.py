@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from vbench_ctl import files, generation, inverse, protocols, rows, scoring, store, tracks
+from vbench_ctl import files, generation, inverse, measuring, protocols, rows, scoring, store, tracks
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError
 from vbench_ctl.inverse import Lesson, Unlearnable
@@ -111,7 +111,7 @@ def test_chunks_and_other_processes_change_nothing(tmp_path, real, learned, at_h
         tmp_path / "noise", {name: tiny.noise(1, n, FRAMES, (SIZE, SIZE))[0] for n, name in enumerate(real.ids)}
     )
     whole = scored(fake, real, "idm", "idm-r2")
-    monkeypatch.setattr(scoring, "CHUNK", 1)
+    monkeypatch.setattr(measuring, "CHUNK", 1)
     again = scored(fake, real, "idm", "idm-r2")
     for token, row in whole.items():
         assert dataclasses.replace(again[token], provenance={}) == dataclasses.replace(row, provenance={})

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from scipy.ndimage import gaussian_filter, shift
 
-from vbench_ctl import scoring, tracks
+from vbench_ctl import measuring, scoring, tracks
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.features import raft
 from vbench_ctl.metrics import controlepe, dynamic, warp
@@ -106,7 +106,7 @@ def test_chunks_and_clips_beside_change_nothing(monkeypatch):
     clips = np.stack([moving(dx, 1, 4, seed=dx, size=(24, 32)) for dx in range(1, 4)])
     metrics = ["warp", "dynamic", "dynamic-speed"]
     whole = scoring.score(ArraySource(clips), ArraySource(clips), metrics=metrics)
-    monkeypatch.setattr(scoring, "CHUNK", 1)
+    monkeypatch.setattr(measuring, "CHUNK", 1)
     again = scoring.score(ArraySource(clips), ArraySource(clips), metrics=metrics)
     assert [row.value for row in again] == [row.value for row in whole]
     assert "|1-" not in whole[0].signature and whole[0].signature.startswith("warp|default|-|4f|3x1|rgb,range1,flow-v1")

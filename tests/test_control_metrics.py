@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from vbench_ctl import files, generation, networks, protocols, registry, scoring, store, tracks
+from vbench_ctl import files, generation, measuring, networks, protocols, registry, rows, scoring, store, tokens, tracks
 from vbench_ctl.api import Scores
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import VbenchError
@@ -74,7 +74,7 @@ def outputs(folder, real, change=lambda found, index: found, asked=None) -> Fold
     return FolderSource(folder)
 
 
-def scored(fake, real, metrics=METRICS, asked=None, **how) -> dict[str, scoring.Row]:
+def scored(fake, real, metrics=METRICS, asked=None, **how) -> dict[str, rows.Row]:
     return {row.metric: row for row in scoring.score(fake, real, asked or protocol(), metrics, **how)}
 
 
@@ -120,7 +120,7 @@ def test_workers_order_and_chunks_change_nothing(tmp_path, real, monkeypatch):
 
     fake, metrics = outputs(tmp_path / "out", real, change), ["nmi", "iou", "angle", "dacc-heldout", "dmse"]
     whole = [dataclasses.replace(row, provenance={}) for row in scored(fake, real, metrics).values()]
-    monkeypatch.setattr(scoring, "CHUNK", 1)
+    monkeypatch.setattr(measuring, "CHUNK", 1)
     cut = [dataclasses.replace(row, provenance={}) for row in scored(fake, real, metrics[::-1], workers=2).values()]
     assert cut[::-1] == whole and all(row.value is not None for row in whole)
 
@@ -614,9 +614,9 @@ def test_variants_ask_for_tracks_and_their_options_have_one_default(name):
         real, fake = module.tracks(**variant)
         assert fake and all(isinstance(word, str) for word in (*real, *fake))
         reads = getattr(module, "features", lambda **_: None)(**variant) is not None
-        assert reads == (scoring.DETECTED in (*real, *fake)) or scoring.FLOW in fake
+        assert reads == (tracks.DETECTED in (*real, *fake)) or tracks.FLOW in fake
 
 
 def test_protocols_name_these_metrics():
     for token in protocols.load("wsprites-glass").metrics[:9]:
-        assert scoring.metric(token).compares_tracks
+        assert tokens.metric(token).compares_tracks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vbench_ctl import recipes, registry, runs, scoring, store, training, weights
+from vbench_ctl import recipes, registry, runs, store, tokens, training, weights
 from vbench_ctl.baselines import dti3d as leaf
 from vbench_ctl.baselines.dti3d.classifier import Classifier
 from vbench_ctl.clips import Clip
@@ -79,7 +79,7 @@ def test_its_weights_are_those_dtfvd_takes(run):
     (file,) = runs.checkpoints(run, "").values()
     name = weights.add("dti3d-16", file)
     assert weights.path(name).stat().st_size < file.stat().st_size / 2  # without the optimiser
-    assert scoring.metric(f"dtfvd-{name[-8:]}").features.weights == name
+    assert tokens.metric(f"dtfvd-{name[-8:]}").features.weights == name
     extractor = dti3d.load(weights.read(weights.path(name)))
     dti3d.self_test(extractor)
     frames = flicker(1, 7).frames[None, :16]

@@ -70,7 +70,7 @@ STAGES = {
         "score outputs/copy-last --protocol tiny-c2-p4 --workers 1",
         "rows",
         "outputs/copy-last/test/c@0#0.mkv",
-        "vbench_ctl.scoring.decode_chunk",
+        "vbench_ctl.measuring.decode_chunk",
         ("outputs/copy-last/manifest.json", "vbench-outputs"),
     ),
     "leaderboard": Stage(

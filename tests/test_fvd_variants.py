@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scipy import linalg
 from torch import Tensor, nn
 
-from vbench_ctl import scoring
+from vbench_ctl import tokens
 from vbench_ctl.features import i3d
 from vbench_ctl.metrics import fvd
 
@@ -146,7 +146,7 @@ def test_every_pipeline_of_i3d_is_here():
 @pytest.mark.parametrize("token", RELEASES)
 def test_a_pipeline_is_what_its_release_does(token, sets, wanted, monkeypatch):
     monkeypatch.setattr(i3d, "built", lambda weights, device, eps: Tiny(eps))
-    each = scoring.metric(token)
+    each = tokens.metric(token)
     assert each.features
     extractor = i3d.load({}, **dict(each.features.loading))
     preset = i3d.PRESETS[dict(each.features.options)["preset"]]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from tiny import noise
 
-from vbench_ctl import networks, scoring, weights
+from vbench_ctl import networks, scoring, tokens, weights
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.features import c3d, inception
 from vbench_ctl.sources import ArraySource
@@ -257,7 +257,7 @@ def test_without_weights_the_cell_says_how_to_get_them(token, name):
 def test_fid_can_be_had_without_the_head(real_weights):
     """The file of a package has no head, so that it serves FID and not the Inception score."""
     networks.use(networks.Place(str(real_weights)))
-    head = networks.missing(scoring.metric("is").features)
-    assert networks.missing(scoring.metric("fid").features) == ""
+    head = networks.missing(tokens.metric("is").features)
+    assert networks.missing(tokens.metric("fid").features) == ""
     assert head == "" or "weights fetch inception-2015-head" in head
     networks.use(networks.Place())

@@ -13,12 +13,15 @@ from vbench_ctl import (
     files,
     generation,
     leaderboard,
+    measuring,
     prepare,
     protocols,
     registry,
+    rows,
     scoring,
     store,
     suites,
+    tokens,
     tracks,
 )
 from vbench_ctl.controls import Meaning
@@ -66,7 +69,7 @@ def made(real, tmp_path_factory) -> dict[str, FolderSource]:
 
 
 @pytest.fixture(scope="module")
-def scores(made, real) -> dict[str, dict[str, scoring.Row]]:
+def scores(made, real) -> dict[str, dict[str, rows.Row]]:
     return {
         name: {row.metric: row for row in scoring.score(outputs, real, protocol())} for name, outputs in made.items()
     }
@@ -377,7 +380,7 @@ def test_deltas_are_differences_of_their_metrics(toy, monkeypatch):
     np.testing.assert_array_equal(deltapsnr.values(real, answers), each[4:5])
     np.testing.assert_array_equal(deltapsnr.values(real, answers, at=0), each[1:])
     assert (deltapsnr.values(real, answers, against="shuffled-actions", at=0) < -80).all()
-    assert deltassim.values(real, answers | {"": real}) == 1 - scoring.metric("ssim").values(real, other)[4]
+    assert deltassim.values(real, answers | {"": real}) == 1 - tokens.metric("ssim").values(real, other)[4]
     distances = SimpleNamespace(distances=lambda real, *fakes: [np.full(len(real), n, np.float32) for n in (0.25, 1)])
     monkeypatch.setattr("vbench_ctl.networks.extractor", lambda features: distances)
     assert deltalpips.values(real, answers).tolist() == [0.75] and len(deltalpips.values(real, answers, at=0)) == 8
@@ -519,7 +522,7 @@ def test_a_sanity_row_out_of_order_is_said(scores):
 
 @pytest.mark.parametrize("size", [1, 100])
 def test_no_score_depends_on_how_many_clips_go_together(scores, made, real, monkeypatch, size):
-    monkeypatch.setattr(scoring, "CHUNK", size)
+    monkeypatch.setattr(measuring, "CHUNK", size)
     for row in scoring.score(made["truth"], real, protocol()):
         assert (row.value, row.low, row.high) == tuple(
             getattr(scores["truth"][row.metric], n) for n in ("value", "low", "high")
@@ -545,13 +548,13 @@ WHOLE_SUITE = [*suites.load("control").metrics, "endpoint-position", "endpoint-s
 
 
 @pytest.fixture(scope="module")
-def at_once(tracked, real) -> dict[str, scoring.Row]:
+def at_once(tracked, real) -> dict[str, rows.Row]:
     return {row.metric: row for row in scored_by(tracked, real, 8)}
 
 
-def scored_by(outputs, real, cases: int, workers: int = 1) -> list[scoring.Row]:
+def scored_by(outputs, real, cases: int, workers: int = 1) -> list[rows.Row]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "CHUNK", 3 * cases)  # each has two other answers
+        patch.setattr(measuring, "CHUNK", 3 * cases)  # each has two other answers
         return scoring.score(outputs, real, protocol(), WHOLE_SUITE, workers=workers)
 
 
@@ -586,7 +589,7 @@ def test_suites_hold_metrics_that_there_are():
     for suite in suites.load_all().values():
         assert len(set(suite.metrics)) == len(suite.metrics) and set(suite.obedience) <= set(suite.metrics)
         for token in suite.metrics:
-            assert scoring.metric(token).token == token
+            assert tokens.metric(token).token == token
     with pytest.raises(VbenchError, match='did you mean "control"'):
         suites.load("contrl")
 

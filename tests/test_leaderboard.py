@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from vbench_ctl import leaderboard, protocols, rows, scoring
+from vbench_ctl import leaderboard, protocols, rows, tokens
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.leaderboard import as_csv, markdown, published_rows, select, tables
@@ -169,11 +169,11 @@ def test_every_published_column_is_one_of_ours_or_listed_as_without():
     """With the direction that papers have it in, which is ours."""
     everything = published_rows(include_unverified=True)
     for r in everything:
-        ours = protocols.WITHOUT_COUNTERPART.get(r.metric) or scoring.metric(r.metric).direction
+        ours = protocols.WITHOUT_COUNTERPART.get(r.metric) or tokens.metric(r.metric).direction
         assert r.direction == ours and r.metric.partition("-")[0] in PAPERS[ours], r.metric
     assert {r.metric.partition("-")[0] for r in everything} == PAPERS["higher"] | PAPERS["lower"]
     asked = {metric for protocol in protocols.load_all().values() for metric in protocol.metrics}
-    assert {metric for metric in asked if not scoring.is_known(metric)} == set(protocols.WITHOUT_COUNTERPART)
+    assert {metric for metric in asked if not tokens.is_known(metric)} == set(protocols.WITHOUT_COUNTERPART)
 
 
 def test_the_collected_numbers_are_all_there(shared):
@@ -189,7 +189,7 @@ def test_the_collected_numbers_are_all_there(shared):
 def test_delta_columns_of_caddy_stand_beside_ours():
     name = "tennis-caddy-rec16@1"
     ours = [
-        Row(token, value, None, None, scoring.metric(token).direction, 206, name, PSNR, "mine", unit="%")
+        Row(token, value, None, None, tokens.metric(token).direction, 206, name, PSNR, "mine", unit="%")
         for token, value in (("dacc-person", 50.0), ("dmse-person", 80.0))
     ]
     (table,) = tables([*ours, *select(published_rows(True), [name])])

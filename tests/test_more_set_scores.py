@@ -10,7 +10,7 @@ import tiny
 from test_features_golden import draw
 from tiny import Named, colours, noise
 
-from vbench_ctl import networks, registry, scoring
+from vbench_ctl import networks, registry, scoring, tokens
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.features import lpips_net, vgg
 from vbench_ctl.metrics import diversity, fvdinf, psnr
@@ -83,7 +83,7 @@ def test_diversity_with_weights_of_the_users_own_is_named_after_them(monkeypatch
         assert row.value == pytest.approx(1000 * np.mean(pairs), rel=1e-4) and "|4x2|" in row.signature
     assert [row.metric for row in found] == ["diversity-dti3d", "diversity-dti3d-1a2b3c4d"]
     assert found[1].signature.startswith("diversity|dti3d-1a2b3c4d|dti3d-16-1a2b3c4d:")
-    assert scoring.token_like(found[1].signature) == "diversity-dti3d-1a2b3c4d"
+    assert tokens.token_like(found[1].signature) == "diversity-dti3d-1a2b3c4d"
 
 
 def test_a_release_that_drops_the_last_batch_of_starts(toy):
@@ -167,9 +167,9 @@ def test_what_a_protocol_says_of_a_metric_holds_for_its_best():
 
 def test_an_aggregate_that_cannot_be_is_refused():
     with pytest.raises(UsageError, match='no aggregate of samples "bset"; did you mean "best"'):
-        scoring.metric("psnr@bset")
+        tokens.metric("psnr@bset")
     with pytest.raises(UsageError, match=r"fvd-ccvs@best: fvd does not compare clip with clip.*ask for fvd-ccvs"):
-        scoring.metric("fvd-ccvs@best")
+        tokens.metric("fvd-ccvs@best")
     with pytest.raises(UsageError, match=r"psnr@best: tiny-c2-p4@1 uses 1 sample per case.*ask for psnr"):
         score("psnr@best", metric_samples={"psnr": 1})
     with pytest.raises(UsageError, match="without a protocol uses 1 sample"):

@@ -20,7 +20,7 @@ import tiny
 from click.testing import CliRunner
 from test_execute import Counted
 
-from vbench_ctl import execute, generation, networks, scoring, sources, store
+from vbench_ctl import execute, generation, measuring, networks, scoring, sources, store
 from vbench_ctl.cli import main
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import ManualStep, VbenchError
@@ -198,7 +198,7 @@ def test_work_that_kills_each_worker_is_a_sentence(cluster, monkeypatch):
 
 def test_outputs_and_rows_are_the_same(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(generation, "CHUNK", 2)
-    monkeypatch.setattr(scoring, "CHUNK", 2)
+    monkeypatch.setattr(measuring, "CHUNK", 2)
     real = sources.StoreSource(tiny.built(tmp_path / "store", test=tiny.work("test", (8, 9, 10, 11, 12), size=(8, 9))))
     rows = {}
     for workers in (1, "ray"):
@@ -229,10 +229,10 @@ def with_network(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(networks, "missing", lambda features: "")
 
 
-def scores_of_a_killed_worker(folder: Path, question: scoring.Question, clips: list[scoring.Clips]) -> Any:
+def scores_of_a_killed_worker(folder: Path, question: measuring.Question, clips: list[measuring.Clips]) -> Any:
     """Die with the features of the third and fourth clip written and no answer given, the first time."""
     with_network(pytest.MonkeyPatch())  # of a worker that ends with the work
-    found = scoring.score_chunk(question, clips)
+    found = measuring.score_chunk(question, clips)
     if clips[0][0].real == "00002" and not (folder / "died").exists():
         (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -241,13 +241,13 @@ def scores_of_a_killed_worker(folder: Path, question: scoring.Question, clips: l
 
 def test_scores_of_a_network_survive_a_killed_worker(cluster, tmp_path, monkeypatch):
     with_network(monkeypatch)
-    monkeypatch.setattr(scoring, "CHUNK", 2)
+    monkeypatch.setattr(measuring, "CHUNK", 2)
     real, fake = (sources.ArraySource(tiny.noise(8, seed, size=(16, 16))) for seed in (0, 1))
     rows = {}
     for workers in (1, "ray"):
         monkeypatch.setenv("VBENCH_HOME", str(tmp_path / f"{workers}"))  # without the features of the other
         if workers == "ray":
-            monkeypatch.setattr(scoring, "score_chunk", functools.partial(scores_of_a_killed_worker, tmp_path))
+            monkeypatch.setattr(measuring, "score_chunk", functools.partial(scores_of_a_killed_worker, tmp_path))
         scored = scoring.score(fake, real, metrics=["fvd", "kvd", "psnr"], workers=workers)
         rows[workers] = [replace(row, provenance={**row.provenance, "made": ""}) for row in scored]
     assert (tmp_path / "died").exists() and list((tmp_path / "ray").rglob("*.npy"))

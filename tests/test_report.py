@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 from tiny import Named
 
-from vbench_ctl import files, leaderboard, prepare, recipes, registry, report, rows, runs, scoring, video
+from vbench_ctl import files, leaderboard, prepare, recipes, registry, report, rows, runs, tokens, video
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError
 from vbench_ctl.report import boards, charts, clips, training
@@ -433,7 +433,7 @@ def test_a_card_says_everything_of_a_number():
     assert card["signature"] == PSNR and card["interval"] == "19.5 to 20.5 (95 %)" and card["note"] == "few"
     assert card["outputs"] == "mine abababababababab" and card["floor"].startswith("1.5")
     assert card["again"] == f"vbench-ctl score outputs/mine --protocol {PROTOCOL} --like '{PSNR}'"
-    assert scoring.token_like(PSNR) == "psnr"
+    assert tokens.token_like(PSNR) == "psnr"
     assert "again" not in dict(boards.card(leaderboard.published_rows()[0]))
 
 

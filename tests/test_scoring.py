@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from vbench_ctl import pairing, protocols, rows, scoring, sources, store
+from vbench_ctl import measuring, pairing, protocols, rows, scoring, sources, store, tokens
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.metrics import mse, psnr
 from vbench_ctl.protocols import Select
@@ -64,7 +64,7 @@ def test_workers_chunks_and_order_do_not_change_a_score(tmp_path, real, monkeypa
     outputs = open_source(tiny.write_outputs(tmp_path / "mine", fakes))
     found = []
     for workers, chunk in ((1, 8), (1, 1), (2, 1)):
-        monkeypatch.setattr(scoring, "CHUNK", chunk)
+        monkeypatch.setattr(measuring, "CHUNK", chunk)
         found.append(
             [
                 replace(row, provenance={**row.provenance, "made": ""})
@@ -87,11 +87,11 @@ def test_a_metric_named_twice_counts_once(tmp_path, real):
 
 def test_an_unknown_metric_is_named():
     with pytest.raises(UsageError, match='no metric "psnrr"; did you mean "psnr"'):
-        scoring.metric("psnrr")
+        tokens.metric("psnrr")
     with pytest.raises(UsageError, match='no variant of ssim "ssim-glas"; did you mean "ssim-glass"'):
-        scoring.metric("ssim-glas")
+        tokens.metric("ssim-glas")
     with pytest.raises(VbenchError, match="asks for fancy, none of which this version can compute"):
-        scoring.default_metrics(tiny.protocol(metrics=("fancy",)))
+        tokens.default_metrics(tiny.protocol(metrics=("fancy",)))
 
 
 # Pairing

@@ -8,7 +8,7 @@ import pytest
 import tiny
 from tiny import Named, colours, noise
 
-from vbench_ctl import networks, protocols, scoring, video
+from vbench_ctl import measuring, networks, protocols, scoring, tokens, video
 from vbench_ctl.cli import Failure, main
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.networks import Features, Place
@@ -32,15 +32,15 @@ def test_weights_of_the_users_own_name_the_score(toy):
     assert [row.metric for row in found] == ["dtfvd-1a2b3c4d", "dtfvd-0a2b3c4d", "dtfvd"]
     starts = ["dtfvd|1a2b3c4d|dti3d-16-1a2b3c4d:", "dtfvd|0a2b3c4d|dti3d-16-0a2b3c4d:", "dtfvd|default|dti3d-16:"]
     assert all(row.signature.startswith(start) for row, start in zip(found, starts, strict=True))
-    assert scoring.token_like(found[0].signature) == "dtfvd-1a2b3c4d"
-    assert scoring.metric("dtfvd-32-1a2b3c4d").features.weights == "dti3d-32-1a2b3c4d"
-    assert scoring.metric("diversity-dti3d-1a2b3c4d").features.weights == "dti3d-16-1a2b3c4d"
+    assert tokens.token_like(found[0].signature) == "dtfvd-1a2b3c4d"
+    assert tokens.metric("dtfvd-32-1a2b3c4d").features.weights == "dti3d-32-1a2b3c4d"
+    assert tokens.metric("diversity-dti3d-1a2b3c4d").features.weights == "dti3d-16-1a2b3c4d"
     for other in (
         *("dtfvd-1a2b3c4", "psnr-1a2b3c4d", "dtfvd-64-1a2b3c4d", "lpips-1a2b3c4d"),
         *("diversity-pixel-1a2b3c4d", "diversity-dti3d-1a2b"),
     ):
         with pytest.raises(UsageError, match="no variant of"):
-            scoring.metric(other)
+            tokens.metric(other)
 
 
 def test_weights_of_the_users_own_that_are_not_here_are_said():
@@ -245,10 +245,10 @@ def test_a_default_may_bear_its_own_name(toy):
     rows = scoring.score(fake, real, metrics=["fvd-tf", "fvd", "fid-legacy_pytorch", "fid-legacy_tensorflow"])
     assert [row.metric for row in rows] == ["fvd", "fid", "fid-tensorflow"]
     named = "fvd|tf|i3d-k400:01234567|6f|8x1|ddof1|v1"
-    assert scoring.token_like(named) == "fvd"
-    scoring.check_like(rows[0], named)
+    assert tokens.token_like(named) == "fvd"
+    tokens.check_like(rows[0], named)
     with pytest.raises(VbenchError, match=r"differs in clips x samples 9x1 / 8x1$"):
-        scoring.check_like(rows[0], named.replace("8x1", "9x1"))
+        tokens.check_like(rows[0], named.replace("8x1", "9x1"))
 
 
 def test_the_aggregate_of_a_signature_is_asked_for(toy):
@@ -257,14 +257,14 @@ def test_the_aggregate_of_a_signature_is_asked_for(toy):
     made = Named({f"test/{n}@0#{k}": noise(1, 10 * n + k)[0] for n in range(4) for k in range(3)})
     for token in ("psnr@best", "psnr@worst", "psnr"):
         (row,) = scoring.score(made, real, protocol, [token])
-        (again,) = scoring.score(made, real, protocol, [scoring.token_like(row.signature)], like=row.signature)
+        (again,) = scoring.score(made, real, protocol, [tokens.token_like(row.signature)], like=row.signature)
         assert again.signature == row.signature and again.value == row.value
 
 
 def test_what_will_differ_is_said_before_the_work(toy, monkeypatch, tmp_path):
     real, fake = ArraySource(noise(8, 0)), ArraySource(noise(8, 1))
     (row,) = scoring.score(fake, real, metrics=["fvd"])
-    monkeypatch.setattr(scoring, "score_chunk", None)
+    monkeypatch.setattr(measuring, "score_chunk", None)
     for old, new, field in (("01234567", "89abcdef", "network"), ("ddof1", "ddof0", "computation")):
         with pytest.raises(VbenchError, match=f"^fvd comes out as .* which differs in {field} "):
             scoring.score(fake, real, metrics=["fvd"], like=row.signature.replace(old, new))
@@ -344,7 +344,7 @@ def test_frames_too_small_for_a_network_are_refused(place):
 
 def test_distances_of_a_pair_are_computed_once(place, monkeypatch):
     """All metrics on LPIPS look at the same ones, and so does the next command."""
-    extractor = networks.extractor(scoring.metric("lpips").features)
+    extractor = networks.extractor(tokens.metric("lpips").features)
     seen = []
     monkeypatch.setattr(
         extractor, "maps", lambda frames, whole=extractor.maps, **how: seen.append(len(frames)) or whole(frames, **how)

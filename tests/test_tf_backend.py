@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vbench_ctl import networks, scoring, weights
+from vbench_ctl import networks, scoring, tokens, weights
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.features import i3d, i3d_tf
 from vbench_ctl.networks import Place
@@ -131,7 +131,7 @@ def test_features_and_fvd_are_those_of_pytorch(graph, root):
         place = Place(str(root), backend=backend)
         (row,) = scoring.score(ArraySource(fake), ArraySource(real), metrics=["fvd"], place=place)
         rows.append(row)
-        found.append(networks.of(scoring.metric("fvd").features, list(fake)))
+        found.append(networks.of(tokens.metric("fvd").features, list(fake)))
     np.testing.assert_allclose(found[1], found[0], atol=1e-3 * np.abs(found[0]).max(), rtol=0)
     assert (found[1] != found[0]).any()  # each backend computed its own
     assert rows[1].value == pytest.approx(rows[0].value, rel=1e-4) and rows[0].value > 100

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vbench_ctl import networks, pairing, protocols, scoring, sources
+from vbench_ctl import measuring, networks, pairing, protocols, scoring, sources, tokens
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.networks import Place
+from vbench_ctl.outcome import Outcome
 from vbench_ctl.rows import Row, table
 
 __all__ = ["Scores", "score", "table"]
@@ -45,7 +46,7 @@ def score(
 
 
 def _tokens(metrics: str | Sequence[str]) -> Sequence[str]:
-    return scoring.tokens(metrics) if isinstance(metrics, str) else metrics
+    return tokens.split(metrics) if isinstance(metrics, str) else metrics
 
 
 class Scores:
@@ -54,15 +55,15 @@ class Scores:
     def __init__(
         self, metrics: str | Sequence[str], device: str = "auto", root: str | Path | None = None, backend: str = "torch"
     ) -> None:
-        self.metrics = tuple(scoring.metric(token) for token in _tokens(metrics))
-        scoring.check_aggregates(None, self.metrics)
+        self.metrics = tuple(tokens.metric(token) for token in _tokens(metrics))
+        tokens.check_aggregates(None, self.metrics)
         self.place = networks.settled(Place(root, device, backend), self.metrics)
-        self._lacking = scoring.unavailable(self.metrics)
+        self._lacking = tokens.unavailable(self.metrics)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything."""
-        self._scored: list[Any] = []
+        self._scored: list[measuring.Scored] = []
         self._fakes = self._reals = 0
 
     def update(self, fake: Any = None, real: Any = None) -> None:
@@ -81,9 +82,9 @@ class Scores:
             pairs = [pairing.Pair(name, (own,)) for name, own in zip(reals.ids, fakes.ids, strict=True)]
         else:
             pairs = pairing.pairs(None, reals, fakes, alone=True)
-        question = scoring.Question(fakes, reals, None, able, self.place)
-        for part in scoring.chunked(pairs):
-            self._scored += scoring.score_chunk(question, scoring.decode_chunk(question, part))
+        question = measuring.Question(fakes, reals, None, able, self.place)
+        for part in measuring.chunked(pairs):
+            self._scored += measuring.score_chunk(question, measuring.decode_chunk(question, part))
         self._fakes += len(fakes.ids)
         self._reals += len(reals.ids)
 
@@ -92,8 +93,8 @@ class Scores:
         if not self._scored:
             raise VbenchError("nothing was added yet; call update first")
         networks.use(self.place)
-        report = scoring.Report(None, self._scored, "in memory", "in memory", "", {})
-        found = report.rows_of(self.metrics, self._lacking)
+        outcome = Outcome(None, self._scored, "in memory", "in memory", "", {})
+        found = outcome.rows_of(self.metrics, self._lacking)
         return {each.token: row for each, row in zip(self.metrics, found, strict=True)}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from vbench_ctl import files, generation, protocols, registry, rows, scoring, suites
+from vbench_ctl import files, generation, protocols, registry, rows, suites, tokens
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.rows import Row
 
@@ -220,7 +220,7 @@ def published_rows(include_unverified: bool = False) -> list[Row]:
 
 def direction(metric: str) -> str:
     """Say which way a metric of a protocol is better: as ours is, or as papers have it that no metric here computes."""
-    return protocols.WITHOUT_COUNTERPART.get(metric) or scoring.metric(metric).direction
+    return protocols.WITHOUT_COUNTERPART.get(metric) or tokens.metric(metric).direction
 
 
 def incomparable(protocol: protocols.Protocol) -> str:

@@ -76,7 +76,7 @@ def command(
         vbench-ctl score outputs/mine --real videos/test --metrics psnr,ssim
         vbench-ctl score outputs/mine --protocol bair256-ccvs-c1-p15 --preset ccvs
     """
-    from vbench_ctl import networks, pairing, presets, protocols, scoring, sources, suites
+    from vbench_ctl import networks, pairing, presets, protocols, scoring, sources, suites, tokens
 
     if not protocol_id and not real and not real_stats:
         raise click.UsageError("score needs --protocol P or --real DATA")
@@ -87,20 +87,20 @@ def command(
     protocol = protocols.load(protocol_id) if protocol_id else None
     if protocol and split:
         raise click.UsageError(f"--split and --protocol exclude each other: {protocol.id} says {protocol.split}")
-    tokens = scoring.tokens(metrics or "")
+    named = tokens.split(metrics or "")
     released = presets.load(preset) if preset else None
     if suite and preset:
         raise click.UsageError("--suite and --preset exclude each other: both name metrics")
-    if suite and (tokens or like is not None):
+    if suite and (named or like is not None):
         raise click.UsageError("--suite names the metrics; leave --metrics and --like out")
     if suite:
-        tokens = list(suites.load(suite).metrics)
-    if like is not None and tokens:
+        named = list(suites.load(suite).metrics)
+    if like is not None and named:
         raise click.UsageError("--like and --metrics exclude each other: the signature names the metric")
     if like is not None:
-        tokens = [scoring.token_like(like)]
-    for token in tokens:
-        scoring.metric(token)
+        named = [tokens.token_like(like)]
+    for token in named:
+        tokens.metric(token)
     fake = sources.open_source(outputs)
     truth: sources.Source
     if real_stats:
@@ -111,10 +111,10 @@ def command(
         assert real
         truth = pairing.open_real(real, protocol, split)
     place = networks.Place(root, device, backend)
-    rows = scoring.score(fake, truth, protocol, tokens, model, allow_lossy, workers, place, real_stats, released, like)
+    rows = scoring.score(fake, truth, protocol, named, model, allow_lossy, workers, place, real_stats, released, like)
     path = scoring.save(rows, out, root)
     if like:
-        scoring.check_like(rows[0], like)
+        tokens.check_like(rows[0], like)
     if as_json:
         _shared.print_json([row.to_json() for row in rows])
     else:

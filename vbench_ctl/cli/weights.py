@@ -138,13 +138,13 @@ def pack(checkpoint: Path, file: Path) -> None:
 
 def _scores_with(kept: str) -> Iterator[str]:
     """Yield the scores that take these weights of the user's own."""
-    from vbench_ctl import registry, scoring
+    from vbench_ctl import registry, tokens
 
     for name in registry.names("metrics"):
         for variant in registry.load("metrics", name).VARIANTS:
             token = "-".join(filter(None, (name, variant, kept[-8:])))
             try:
-                features = scoring.metric(token).features
+                features = tokens.metric(token).features
             except UsageError:  # it takes no weights of the user's own
                 continue
             if features and features.weights == kept:

@@ -14,7 +14,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vbench_ctl import execute, files, generation, networks, pairing, protocols, registry, scoring, store, video
+from vbench_ctl import (
+    execute,
+    files,
+    generation,
+    measuring,
+    networks,
+    pairing,
+    protocols,
+    registry,
+    store,
+    tokens,
+    video,
+)
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.pairing import Pair
 from vbench_ctl.progress import progress
@@ -52,9 +64,9 @@ class Group:
         """Tell whether each generated clip answers a real one."""
         return not (self.protocol and self.protocol.unconditional)
 
-    def question(self, model: int, metrics: Sequence[str] = ()) -> scoring.Question:
-        chosen = tuple(map(scoring.metric, metrics))
-        return scoring.Question(self.fakes[model], self.real, self.protocol, chosen, networks.AUTO)
+    def question(self, model: int, metrics: Sequence[str] = ()) -> measuring.Question:
+        chosen = tuple(map(tokens.metric, metrics))
+        return measuring.Question(self.fakes[model], self.real, self.protocol, chosen, networks.AUTO)
 
 
 @dataclass(frozen=True)
@@ -204,39 +216,39 @@ def _metrics(group: Group, rows: Sequence[Row]) -> list[str]:
         return []
     there = [row for row in rows if row.value is not None]
     asked = [row.metric for row in there if group.protocol and row.protocol == group.protocol.id]
-    known = [scoring.metric(token).base for token in asked if scoring.is_known(token)]
+    known = [tokens.metric(token).base for token in asked if tokens.is_known(token)]
     found = {
-        scoring.metric(token).name: token
+        tokens.metric(token).name: token
         for token in reversed(known or ["psnr", "ssim"])
-        if (each := scoring.metric(token)).needs_pair and not each.features and not each.pools
+        if (each := tokens.metric(token)).needs_pair and not each.features and not each.pools
     }
     return [found[name] for name in sorted(found)]
 
 
-def _values(group: Group, tokens: Sequence[str], workers: int) -> dict[str, np.ndarray]:
+def _values(group: Group, names: Sequence[str], workers: int) -> dict[str, np.ndarray]:
     """Return each metric that any case has, of each one's first sample: float64 (models, cases), NaN where it has none."""
-    values = {token: np.zeros((len(group.models), len(group.pairs[0]))) for token in tokens}
-    if not tokens:
+    values = {token: np.zeros((len(group.models), len(group.pairs[0]))) for token in names}
+    if not names:
         return values
     with progress(f"look at {group.title}", len(group.models) * len(group.pairs[0]), "clips") as advance:
         for model, pairs in enumerate(group.pairs):
-            chunks = scoring.chunked(pairs)
-            for at, part in execute.run(functools.partial(_measure, group.question(model, tokens)), chunks, workers):
+            chunks = measuring.chunked(pairs)
+            for at, part in execute.run(functools.partial(_measure, group.question(model, names)), chunks, workers):
                 start = at * len(chunks[0])
-                for token in tokens:
+                for token in names:
                     values[token][model, start : start + len(part)] = [one.get(token, np.nan) for one in part]
                 advance(len(part))
     return {token: found for token, found in values.items() if not np.isnan(found).all()}
 
 
-def _measure(question: scoring.Question, pairs: Sequence[Pair]) -> list[dict[str, float]]:
-    scored = scoring.score_chunk(question, scoring.decode_chunk(question, pairs))
+def _measure(question: measuring.Question, pairs: Sequence[Pair]) -> list[dict[str, float]]:
+    scored = measuring.score_chunk(question, measuring.decode_chunk(question, pairs))
     return [{token: float(found[0].mean()) for token, found in clip.values.items()} for clip in scored]
 
 
 def _worst(token: str, values: np.ndarray) -> list[tuple[int, int]]:
     """Return (model, case) of the worst cases of each model; NaN, which cannot be ranked, comes last."""
-    sign = 1 if scoring.metric(token).direction == "higher" else -1
+    sign = 1 if tokens.metric(token).direction == "higher" else -1
     return [
         (model, int(case))
         for model, of_model in enumerate(values)
@@ -248,7 +260,7 @@ def _film(group: Group, flowing: Collection[int], media: Path, name: str, case: 
     """Write the video of one case: the real clip and what each model made, their flow if asked for, the differences."""
     real, made, apart = None, [], []
     for model, pairs in enumerate(group.pairs):
-        (decoded,) = scoring.decode_chunk(group.question(model), [pairs[case]])
+        (decoded,) = measuring.decode_chunk(group.question(model), [pairs[case]])
         truth, clip = decoded[1], decoded[2][0]
         made.append(clip)
         if truth is not None:
