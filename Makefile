@@ -16,7 +16,7 @@ help:
 	@echo "make quickstart   see the whole tool work in a few minutes"
 	@echo "make test         all tests but the slow ones, with nearly all extras"
 	@echo "make slow         the tests that take minutes each"
-	@echo "make soak         kill every stage, 280 times in all, and look whether it ends the same"
+	@echo "make soak         kill every stage, 210 times in all, and look whether it ends the same"
 	@echo "make fuzz         search for files that break a reader"
 	@echo "make audit        look for known vulnerabilities in what is installed"
 	@echo "make fresh        the two commands of the README in an empty clone, and the wheel without one"
@@ -42,7 +42,7 @@ slow: $(STAMP)-all
 	$(BIN)/python -m pytest -m slow
 
 soak: $(STAMP)-all
-	VBENCH_KILLS=280 $(BIN)/python -m pytest -s tests/test_kills.py
+	VBENCH_KILLS=210 $(BIN)/python -m pytest -s tests/test_kills.py
 
 fuzz: $(STAMP)-all
 	$(BIN)/python -m pip install --quiet atheris

@@ -19,11 +19,13 @@ def sets(task: Task) -> tuple[str, ...]:
 
 
 def generate(task: Task, index: int, rng: np.random.Generator) -> np.ndarray:
-    """Return what really happens in another case, each case's future used once."""
+    """Return what really happens in another case than was told; where its own control was, each future is used once."""
     count = len(task.cases)
     if count < 2:
         raise VbenchError(f"shuffled-control needs at least 2 cases to exchange, {task.protocol.id} has {count}")
     told = task.partner(index) if task.set == "new-actions" or task.protocol.control == "swap" else index
     other = (told + count // 2) % count  # far away in the store: neighbours often show the same scene
+    if other == index and count > 2:  # its own future is the answer to no other control
+        other = (other + 1) % count
     start = task.protocol.context
     return task.window(other)[start : start + task.protocol.predict]

@@ -1,6 +1,7 @@
 """Sanity row: the truth. What really happens and, where the dataset has a world to act in, what would have happened.
 
-No model is better than this row: it is where paired metrics end, and what those of control give for perfect obedience.
+This row is where paired metrics end, and what those of control give for perfect obedience. Not all of that is undone by
+`reversed`: a character is back in its place, but in another pose.
 """
 
 import numpy as np

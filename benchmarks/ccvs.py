@@ -26,6 +26,7 @@ from vbench_ctl.baselines.ccvs import fusion, layers
 from vbench_ctl.baselines.ccvs.fusion import Fusion, Heads, Matching, Motion, Subpixel
 from vbench_ctl.baselines.ccvs.layouts import Layout
 from vbench_ctl.baselines.ccvs.sampling import Choice, Choices, complete
+from vbench_ctl.baselines.ccvs.settings import Settings
 from vbench_ctl.baselines.ccvs.transformer import Tokens, Transformer
 
 RUNS = 5
@@ -134,7 +135,7 @@ def blocks() -> None:
     """Compare the fusion blocks of all levels, with as many contexts as in training."""
     total = [0.0, 0.0]
     for level, (features, side) in enumerate(LEVELS):
-        block = Fusion(features, level)
+        block = Fusion(features, level, Settings.flow_widths)
         decoded, contexts = torch.randn(1, features, side, side), torch.randn(1, CONTEXTS, features, side, side)
         half = side // 2
         coarser = Motion(torch.randn(CONTEXTS, 2, half, half), torch.randn(CONTEXTS, 1, half, half)) if level else None
@@ -160,7 +161,7 @@ def last(model: Transformer, tokens: Tokens) -> Tensor:
 def sampling() -> None:
     """Compare drawing 15 frames of 64 tokens after one, by the paper's transformer."""
     torch.manual_seed(0)
-    model = Transformer(Layout(TOKENS, FRAMES, TOKENS * FRAMES), 1024, 0, 24, 16, 1024).eval()
+    model = Transformer(Layout(TOKENS, FRAMES, TOKENS * FRAMES), 1024, 0, 24, 16, 1024, Settings.first_weights).eval()
     first = Tokens(torch.randint(1024, (1, TOKENS)))
     total, choices = TOKENS * FRAMES, Choices(Choice(greedy=True))
     spent, made = seconds(lambda: complete(model, first, total, choices, lambda: torch.rand(1)).frames)

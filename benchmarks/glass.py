@@ -25,9 +25,10 @@ from torch import Tensor
 
 from vbench_ctl.baselines.glass import blocks, losses, model, networks
 from vbench_ctl.baselines.glass.blocks import ConvLSTM, Memory, Residual
-from vbench_ctl.baselines.glass.perceptual import Perceptual
+from vbench_ctl.baselines.glass.perceptual import by_maps
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.baselines.glass.system import System
+from vbench_ctl.features.vgg import VGG
 from vbench_ctl.frames import normalised
 
 RUNS = 3
@@ -133,7 +134,7 @@ def build() -> System:
     """Return the paper's system; the perceptual network has the right size and weights by chance."""
     torch.manual_seed(0)
     system = System(Settings(), HEIGHT, WIDTH).train()
-    distance = Perceptual().to(memory_format=torch.channels_last)
+    distance = by_maps(VGG("vgg19").requires_grad_(False).to(memory_format=torch.channels_last))
     system.distance = lambda device: distance  # type: ignore[method-assign]
     return system
 

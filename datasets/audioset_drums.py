@@ -9,12 +9,13 @@ import numpy as np
 from vbench_ctl import pickles, resize, video
 from vbench_ctl.archives import Archive, Member
 from vbench_ctl.clips import Clip
-from vbench_ctl.errors import UsageError, VbenchError
-from vbench_ctl.registry import option
+from vbench_ctl.errors import VbenchError
+from vbench_ctl.registry import check_size, option
 from vbench_ctl.store import Dropped
 
 VERSION = 1
-SPLITS = {"train": 6000, "test": 1000}  # about so many clips; no count is published
+CLIPS = {"train": 6000, "test": 1000}  # about so many; no count is published
+SPLITS = tuple(CLIPS)
 FRAMES, FPS = 90, 30.0
 STFT = (64, 16)  # frequencies and times of one frame's slice, 16lemoing/ccvs:data/base_dataset.py
 PER_SHARD = 32
@@ -28,8 +29,7 @@ class Options:
     size: int = option(128, "Side of the square frames; the videos have 96.")
 
     def __post_init__(self) -> None:
-        if not 8 <= self.size <= 512:
-            raise UsageError(f"--size {self.size}: it must be between 8 and 512 pixels")
+        check_size(self.size, 512)
 
 
 class Shard(NamedTuple):
@@ -63,7 +63,7 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
 
 def estimate(split: str, options: Options, limit: int | None = None) -> tuple[int, int]:
     """Return how many clips and bytes a split takes."""
-    count = min(SPLITS[split], limit or SPLITS[split])
+    count = len(range(CLIPS[split])[:limit])
     return count, count * FRAMES * (options.size**2 * 3 + STFT[0] * STFT[1] * 4)
 
 

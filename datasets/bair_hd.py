@@ -114,8 +114,6 @@ def _picture(file: Member) -> np.ndarray:
 def _trajectories(split: str, limit: int | None, archive: Archive) -> list[Source]:
     """Return the trajectories of a split by number; one that is missing is there without files."""
     numbers = TRAJECTORIES[split]
-    if not numbers:
-        return []
     found: dict[int, list[Member]] = {}
     pictures = archive.matching(r"traj_group\d+/traj(\d+)/images/aux1_full_cropped_im(\d+)_([^/]*)\.jpg")
     for (number, _, _), file in pictures.items():

@@ -8,9 +8,8 @@ import numpy as np
 
 from vbench_ctl.archives import Archive
 from vbench_ctl.clips import Clip
-from vbench_ctl.errors import UsageError
 from vbench_ctl.frame_folders import FolderShard, clips_of_folders, cut, numbered
-from vbench_ctl.registry import option
+from vbench_ctl.registry import check_size, option
 from vbench_ctl.store import Dropped
 
 VERSION = 1
@@ -26,8 +25,7 @@ class Options:
     size: int = option(128, "Side of the square frames; 144 leaves room for the paper's random crops.")
 
     def __post_init__(self) -> None:
-        if not 8 <= self.size <= 1024:
-            raise UsageError(f"--size {self.size}: it must be between 8 and 1024 pixels")
+        check_size(self.size, 1024)
 
 
 def variant(options: Options) -> str:
@@ -59,7 +57,7 @@ def estimate(split: str, options: Options, limit: int | None = None) -> tuple[in
     """Return how many clips and bytes a split takes."""
     videos, frames = TYPICAL[split]
     count = videos * (len(TEXTURES) if options.texture == "all" else 1)
-    count = min(count, limit or count)
+    count = len(range(count)[:limit])
     return count, count * frames * options.size**2 * 3
 
 

@@ -9,12 +9,13 @@ import numpy as np
 from vbench_ctl import resize, video
 from vbench_ctl.archives import Archive, Member
 from vbench_ctl.clips import Clip
-from vbench_ctl.errors import UsageError, VbenchError
-from vbench_ctl.registry import option
+from vbench_ctl.errors import VbenchError
+from vbench_ctl.registry import check_size, option
 from vbench_ctl.store import Dropped
 
 VERSION = 1
-SPLITS = {"train": 138, "val": 26, "test": 42}  # entries of the cINN paper's lists, 206 videos in all
+LISTED = {"train": 138, "val": 26, "test": 42}  # entries of the cINN paper's lists, 206 videos in all
+SPLITS = tuple(LISTED)
 STORED = 256  # the cINN paper keeps frames of 256x256 and shrinks those
 FRAMES = 1173  # of a video on average: 241,564 in all
 
@@ -24,8 +25,7 @@ class Options:
     size: int = option(64, "Side of the square frames.")
 
     def __post_init__(self) -> None:
-        if not 8 <= self.size <= STORED:
-            raise UsageError(f"--size {self.size}: it must be between 8 and {STORED} pixels")
+        check_size(self.size, STORED)
 
 
 class Shard(NamedTuple):
@@ -49,23 +49,20 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
     videos = {name: member for (name,), member in archive.matching(r"(\d{3}_\d+_\d+)\.mp4").items()}
     if not videos:
         raise archive.lacking("the videos 001_1_1.mp4 and so on of iPER_1024_video_release.zip")
-    lists = archive.matching(rf"(cinn-{split})\.txt")
-    if not lists:
-        raise archive.lacking(f"cinn-{split}.txt, the list of the cINN paper")
-    lines = next(iter(lists.values())).text().split()
-    names = list(dict.fromkeys(line.strip("/").replace("/", "_") for line in lines))[:limit]
+    listed = archive.only(rf"(cinn-{split})\.txt", f"cinn-{split}.txt, the list of the cINN paper").text().split()
+    names = list(dict.fromkeys(line.strip("/").replace("/", "_") for line in listed))[:limit]
     return [Shard(f"{split}/{name}", videos.get(name), options.size) for name in names]
 
 
 def estimate(split: str, options: Options, limit: int | None = None) -> tuple[int, int]:
     """Return how many clips and bytes a split takes."""
-    count = min(SPLITS[split], limit or SPLITS[split])
+    count = len(range(LISTED[split])[:limit])
     return count, count * FRAMES * options.size**2 * 3
 
 
 def expected(options: Options) -> dict[str, int]:
     """Return the published sizes of the splits."""
-    return dict(SPLITS)
+    return dict(LISTED)
 
 
 def clips(shard: Shard) -> Iterator[Clip | Dropped]:

@@ -100,7 +100,7 @@ def facts(options: Options) -> dict[str, str]:
 
 def estimate(split: str, options: Options, limit: int | None = None) -> tuple[int, int]:
     """Return how many clips and bytes a split takes, roughly: nobody has all of them any more."""
-    clips = CLIPS[split] if limit is None else min(limit, CLIPS[split])
+    clips = len(range(CLIPS[split])[:limit])
     return clips, clips * _clip_bytes(options)
 
 
@@ -242,12 +242,15 @@ Key = tuple[str, Any, Any]  # YouTube id, start and end in seconds, or None wher
 def parse(text: str, name: str) -> dict[Key, str]:
     """Return the class of each clip in a list: a CSV with or without a header, or lines with a path, an id and a class."""
     rows = [line for line in text.splitlines() if line.strip()]
-    head = [word.strip() for word in next(csv.reader(rows[:1]), [])]
-    if "youtube_id" in head:
-        table = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-        found = [_row(row) for row in table]
-    else:
-        found = [_line(line) for line in rows]
+    try:
+        head = [word.strip() for word in next(csv.reader(rows[:1]), [])]
+        if "youtube_id" in head:
+            table = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+            found = [_row(row) for row in table]
+        else:
+            found = [_line(line) for line in rows]
+    except csv.Error as error:
+        raise VbenchError(f"{name}: not a list of clips ({error}); fetch the list again") from error
     clips = {key: label.replace("_", " ").strip('" ').lower() for key, label in filter(None, found)}
     if rows and not clips:
         raise VbenchError(f'{name}: no line names a YouTube clip, the first is "{rows[0][:60]}"; fetch the list again')
@@ -320,7 +323,7 @@ def _numbers(classes: tuple[Member, ...]) -> dict[str, int]:
 @lru_cache(maxsize=4)
 def _by_id(annotations: tuple[Member, ...]) -> dict[str, str]:
     """Return the class of each YouTube id."""
-    return {key[0]: label for key, label in _labels(annotations).items()}
+    return {key[0]: label for key, label in _labels(annotations).items() if label}
 
 
 # Converting
@@ -358,7 +361,7 @@ def _videos(
         else:
             found = STEM.search(source.name)
             assert found
-            target = _place(shard, f"youtube-{found[1]}.mp4")
+            target = _place(shard, f"youtube-{found[0]}.mp4")
             try:
                 acquire.fetch_one(
                     source.address,
@@ -427,7 +430,7 @@ def _label(stem: str, name: str, shard: Shard) -> int:
     """Return a clip's class by id and times, by id alone, or by the folder or tar it lies in."""
     labels, by_id, numbers = _labels(shard.annotations), _by_id(shard.annotations), _numbers(shard.classes)
     told = [labels.get(_key(stem)), by_id.get(stem[:11])]
-    told += [folder.replace("_", " ") for folder in reversed(name.split("/")[:-1])]
+    told += [folder.replace("_", " ").lower() for folder in reversed(name.split("/")[:-1])]
     return next((numbers[label] for label in told if label in numbers), -1)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from vbench_ctl.archives import Archive
 from vbench_ctl.clips import Clip
-from vbench_ctl.errors import UsageError
 from vbench_ctl.frame_folders import FolderShard, clips_of_folders, cut, numbered
-from vbench_ctl.registry import option
+from vbench_ctl.registry import check_size, option
 from vbench_ctl.store import Dropped
 
 VERSION = 1
-SPLITS = {"train": "sky_train", "eval": "sky_train", "test": "sky_test"}  # and the folder each is taken from
+FOLDERS = {"train": "sky_train", "eval": "sky_train", "test": "sky_test"}  # that each split is taken from
+SPLITS = tuple(FOLDERS)
 LISTED = {"train": 1074, "eval": 112, "test": 153}  # distinct entries of the cINN paper's lists; eval has 120 lines
 # Frames are numbered at the end of their names; the cINN paper orders them by the last 11 characters.
 FRAME = r"(?P<folder>sky_train|sky_test)/(?P<video>[^/]+)/(?P<clip>[^/]+)/(?:[^/]*?)(?P<number>\d{1,7})\.jpe?g"
@@ -29,8 +29,7 @@ class Options:
     size: int = option(128, "Side of the square frames; 144 leaves room for the paper's random crops.")
 
     def __post_init__(self) -> None:
-        if not 8 <= self.size <= 360:
-            raise UsageError(f"--size {self.size}: it must be between 8 and 360 pixels, the height of the frames")
+        check_size(self.size, 360)  # the height of the frames
 
 
 def variant(options: Options) -> str:
@@ -40,7 +39,7 @@ def variant(options: Options) -> str:
 
 def splits(options: Options) -> tuple[str, ...]:
     """Return the splits that these options have."""
-    return ("train", "test") if options.geometry == "crop" else tuple(SPLITS)
+    return ("train", "test") if options.geometry == "crop" else SPLITS
 
 
 def facts(options: Options) -> dict[str, Any]:
@@ -53,9 +52,9 @@ def facts(options: Options) -> dict[str, Any]:
 def shards(split: str, options: Options, limit: int | None, archive: Archive) -> list[FolderShard]:
     """Cut a split into work items of whole clips; `crop` takes every clip."""
     found = numbered(archive, FRAME, ("folder", "video", "clip"))
-    there = {f"{video}/{clip}": frames for (folder, video, clip), frames in found.items() if folder == SPLITS[split]}
+    there = {f"{video}/{clip}": frames for (folder, video, clip), frames in found.items() if folder == FOLDERS[split]}
     if not there:
-        raise archive.lacking(f"{SPLITS[split]}/VIDEO/VIDEO_N/*.jpg")
+        raise archive.lacking(f"{FOLDERS[split]}/VIDEO/VIDEO_N/*.jpg")
     size = (options.size, options.size)
     if options.geometry == "crop":
         names, (mode, aspect) = list(there), ("pil_antialias", "shorter_side_crop")
@@ -66,17 +65,14 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
 
 def _listed(archive: Archive, split: str) -> list[str]:
     """Return the distinct clips on the cINN paper's list, in its order."""
-    lists = archive.matching(rf"(cinn-{split})\.txt")
-    if not lists:
-        raise archive.lacking(f"cinn-{split}.txt, the list of the cINN paper")
-    text = next(iter(lists.values())).text()
+    text = archive.only(rf"(cinn-{split})\.txt", f"cinn-{split}.txt, the list of the cINN paper").text()
     return list(dict.fromkeys(re.sub(r"/+$", "", line.strip()) for line in text.splitlines() if line.strip()))
 
 
 def estimate(split: str, options: Options, limit: int | None = None) -> tuple[int, int]:
     """Return how many clips and bytes a split takes; the crops hold all clips, about twice the frames."""
     count = LISTED[split] if options.geometry == "squash" else {"train": 2400, "test": 210}[split]
-    count = min(count, limit or count)
+    count = len(range(count)[:limit])
     return count, count * 80 * options.size**2 * 3  # about 80 frames each, measured on nothing better than the paper
 
 

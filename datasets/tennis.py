@@ -7,6 +7,7 @@ begins on a key frame, so the numbers hold for these very encodings only.
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -30,7 +31,8 @@ LENGTH, STEP = 16, 5  # of a val or test clip: 16 frames, every fifth one
 SOURCE_SIZE, SOURCE_RATE = (1920, 1080), 25
 SEGMENT_SECONDS = 3600
 SEGMENTS = {"djokovic_federer_wimbledon": 5, "nadal_kyrgios_wimbledon": 4}
-SPLITS = {"train": "train", "val": "validation", "test": "test"}  # ours: theirs
+THEIRS = {"train": "train", "val": "validation", "test": "test"}  # what the release calls each split
+SPLITS = tuple(THEIRS)
 EXPECTED = {"train": 313, "val": 175, "test": 206}
 TRAIN_FRAMES = 59_178
 COLUMNS = ("original_filename", "begin_frame", "end_frame", "top", "left", "bottom", "right")
@@ -65,7 +67,7 @@ def expected(options: Options) -> dict[str, int]:
 
 def estimate(split: str, options: Options, limit: int | None = None) -> tuple[int, int]:
     """Return how many clips and bytes a split takes."""
-    clips = EXPECTED[split] if limit is None else min(limit, EXPECTED[split])
+    clips = len(range(EXPECTED[split])[:limit])
     frames = TRAIN_FRAMES * clips // EXPECTED["train"] if split == "train" else LENGTH * clips
     return clips, int(frames * WIDTH * HEIGHT * 3 * PNG_SHARE)
 
@@ -124,7 +126,7 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
 def cut_up(split: str, archive: Archive) -> tuple[dict[int, Rally], list[Cut]]:
     """Return all rallies by number, and the clips of a split in the order of splits.csv."""
     rallies = _rallies(_only(archive, r"(annotations\.csv)"))
-    chosen = _chosen(_only(archive, r"(splits\.csv)"), SPLITS[split])
+    chosen = _chosen(_only(archive, r"(splits\.csv)"), THEIRS[split])
     if missing := [number for number in chosen if number not in rallies]:
         raise VbenchError(
             f"splits.csv: sequence {missing[0]} is not among the {len(rallies)} of annotations.csv; fetch both again"
@@ -174,18 +176,19 @@ def _chosen(member: Member, split: str) -> list[int]:
 
 
 def _table(member: Member, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(member.text()))
-    if lacking := [name for name in columns if name not in (reader.fieldnames or ())]:
-        raise VbenchError(f"{member.name}: has no column {lacking[0]}, expected {', '.join(columns)}; fetch it again")
-    return list(reader)
+    reader = csv.DictReader(io.StringIO(member.text()), restval="")
+    try:
+        if lacking := [name for name in columns if name not in (reader.fieldnames or ())]:
+            raise VbenchError(
+                f"{member.name}: has no column {lacking[0]}, expected {', '.join(columns)}; fetch it again"
+            )
+        return list(reader)
+    except csv.Error as error:
+        raise VbenchError(f"{member.name}: not a readable CSV file ({error}); fetch it again") from error
 
 
 def _only(archive: Archive, pattern: str) -> Member:
-    found = archive.matching(pattern)
-    if not found:
-        wanted = ", ".join(["annotations.csv", "splits.csv", *(f"{match}.mp4" for match in SEGMENTS)])
-        raise archive.lacking(wanted)
-    return next(iter(found.values()))
+    return archive.only(pattern, ", ".join(["annotations.csv", "splits.csv", *(f"{match}.mp4" for match in SEGMENTS)]))
 
 
 # The matches
@@ -245,32 +248,19 @@ def _check(member: Member, match: str, rallies: list[Rally]) -> None:
         )
 
 
-class _opened:
-    """A video in an archive, opened for reading; what FFmpeg raises inside becomes one sentence."""
-
-    def __init__(self, member: Member):
-        self.member = member
-
-    def __enter__(self) -> Any:
-        self.file = self.member.open()
-        try:
-            self.container = av.open(self.file, options={"format_whitelist": video.SAFE["format_whitelist"]})
-        except av.error.FFmpegError as error:
-            self.file.close()
-            raise self._explained(error) from error
-        if not self.container.streams.video:
-            self.__exit__(None, None, None)
-            raise VbenchError(f"{self.member.name}: it holds no video; fetch what YouTube calls format 137")
-        return self.container
-
-    def __exit__(self, _: Any, error: BaseException | None, trace: Any) -> None:
-        self.container.close()
-        self.file.close()
-        if isinstance(error, av.error.FFmpegError):
-            raise self._explained(error) from error
-
-    def _explained(self, error: Any) -> VbenchError:
-        return VbenchError(f"{self.member.name}: not a video that can be read ({error.strerror}); fetch it again")
+@contextmanager
+def _opened(member: Member) -> Iterator[Any]:
+    """Open a video in an archive for reading; what FFmpeg raises inside becomes one sentence."""
+    try:
+        with (
+            member.open() as file,
+            av.open(file, options={"format_whitelist": video.SAFE["format_whitelist"]}) as container,
+        ):
+            if not container.streams.video:
+                raise VbenchError(f"{member.name}: it holds no video; fetch what YouTube calls format 137")
+            yield container
+    except av.error.FFmpegError as error:
+        raise VbenchError(f"{member.name}: not a video that can be read ({error.strerror}); fetch it again") from error
 
 
 # Converting

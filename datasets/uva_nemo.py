@@ -16,12 +16,13 @@ from vbench_ctl.archives import Archive, Member
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.frame_folders import FolderShard, clips_of_folders, cut, numbered
-from vbench_ctl.registry import option
+from vbench_ctl.registry import check_size, option
 from vbench_ctl.store import Dropped
 
 VERSION = 1
 # "all" is what G3AN trains on and compares with; train and test share no subject.
-SPLITS = {"all": 1240, "train": 1111, "test": 129}  # the two parts are about as large as 359 to 41 subjects say
+CLIPS = {"all": 1240, "train": 1111, "test": 129}  # the two parts are about as large as 359 to 41 subjects say
+SPLITS = tuple(CLIPS)
 # AliaksandrSiarohin/video-preprocessing:crop_nemo.py
 # fmt: off
 TEST_SUBJECTS = {
@@ -44,8 +45,7 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        if not 8 <= self.size <= 512:
-            raise UsageError(f"--size {self.size}: it must be between 8 and 512 pixels")
+        check_size(self.size, 512)
 
 
 class Box(NamedTuple):
@@ -93,12 +93,14 @@ def shards(split: str, options: Options, limit: int | None, archive: Archive) ->
     """Return one work item per video, or some folders of frames each where the faces are cut out already."""
     videos = {name: member for (name,), member in archive.matching(rf"({NAME})\.mp4").items() if _belongs(name, split)}
     if videos:
-        boxes = read_boxes(Path(options.boxes).expanduser()) if options.boxes else {}
+        boxes: dict[str, Box] = {}
         chosen = sorted(videos)[:limit]
-        if not boxes:
+        if options.boxes:
+            boxes = read_boxes(Path(options.boxes).expanduser())
+            if lacking := [name for name in chosen if name not in boxes]:
+                raise VbenchError(f"{options.boxes}: it has no box for {lacking[0]} ({len(lacking)} in all); add them")
+        else:
             _detector()  # it is there, or that is said before anything is made
-        if boxes and (lacking := [name for name in chosen if name not in boxes]):
-            raise VbenchError(f"{options.boxes}: it has no box for {lacking[0]} ({len(lacking)} in all); add them")
         return [Shard(f"{split}/{name}", videos[name], boxes.get(name), options.size) for name in chosen]
     if options.boxes:
         raise UsageError(
@@ -123,22 +125,26 @@ def read_boxes(path: Path) -> dict[str, Box]:
         boxes = {row["video"].removesuffix(".mp4"): Box(*(float(row[key]) for key in Box._fields)) for row in rows}
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise VbenchError(f"{path}: not a CSV file with the columns video,x0,y0,x1,y1 ({error!r})") from error
+    if not boxes:
+        raise VbenchError(f"{path}: it has no box; add a row video,x0,y0,x1,y1 for each video")
     if bad := [name for name, box in boxes.items() if not all(map(math.isfinite, box))]:
         raise VbenchError(f"{path}: the box of {bad[0]} is not of four numbers; give them in pixels")
     if bad := [name for name, box in boxes.items() if box.x1 <= box.x0 or box.y1 <= box.y0]:
         raise VbenchError(f"{path}: the box of {bad[0]} is empty; x1 and y1 must be the larger ones")
+    if bad := [name for name, box in boxes.items() if max(box.x1 - box.x0, box.y1 - box.y0) < 2]:
+        raise VbenchError(f"{path}: the box of {bad[0]} is smaller than 2 pixels; give boxes in pixels of the video")
     return boxes
 
 
 def estimate(split: str, options: Options, limit: int | None = None) -> tuple[int, int]:
     """Return how many clips and bytes a split takes."""
-    count = min(SPLITS[split], limit or SPLITS[split])
+    count = len(range(CLIPS[split])[:limit])
     return count, count * FRAMES * options.size**2 * 3
 
 
 def expected(options: Options) -> dict[str, int]:
     """Return the published sizes of the splits."""
-    return {"all": SPLITS["all"]}
+    return {"all": CLIPS["all"]}
 
 
 def clips(shard: Shard | FolderShard) -> Iterator[Clip | Dropped]:

@@ -18,7 +18,8 @@ pythons() {
     for minor in $(seq 11 30); do
         "python3.$minor" -c "import ssl" 2>/dev/null && found+=("python3.$minor")
     done
-    printf '%s\n' "${found[0]}" "${found[-1]}" | uniq
+    echo "found ${found[*]:-no Python 3.11 or later}; PYTHON= may name others, by their paths" >&2
+    [ ${#found[@]} -gt 0 ] && printf '%s\n' "${found[0]}" "${found[-1]}" | uniq
 }
 
 timed() {
@@ -48,7 +49,8 @@ wheel() {
 
 test() { rm -f "$place"/clone/.venv/.made-from-*; make -C "$place/clone" test PYTHON="$python"; }
 
-for python in ${PYTHON:-$(pythons)}; do
+versions=${PYTHON:-$(pythons)}
+for python in $versions; do
     place=$(mktemp -d)
     trap 'rm -rf "$place"' EXIT
     trap 'exit 1' INT TERM

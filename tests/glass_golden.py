@@ -1,6 +1,7 @@
 """Golden numbers of the released GLASS (the shared golden/glass), and released weights placed into our networks."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 from recorded import Golden
 from torch import nn
 
-from vbench_ctl.baselines.glass import perceptual, released
+from vbench_ctl.baselines.glass import losses, perceptual, released
+from vbench_ctl.features import vgg
 
 WHOLE, GRADIENT = 1e-4, 1e-3  # of the array's maximum; relative L2 for gradients (golden/glass/README.md)
 SMALL: dict[str, Any] = {
@@ -39,6 +41,12 @@ def named(module: nn.Module, part: Golden) -> dict[str, str]:
     return dict(zip(part.state(), module.state_dict(), strict=True))
 
 
-def small_distance(part: Golden) -> perceptual.Perceptual:
-    network = perceptual.Perceptual([(8, 8), (8, 8), (12,) * 4, (12,) * 4, (16,)])
-    return loaded(network, part)
+def small_vgg(part: Golden) -> vgg.VGG:
+    network = vgg.VGG("vgg19")
+    widths = pairwise([3, *[8] * 4, *[12] * 8, 16])
+    network.convs = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in widths)
+    return loaded(network.requires_grad_(False), part)
+
+
+def small_distance(part: Golden) -> losses.Distance:
+    return perceptual.by_maps(small_vgg(part))

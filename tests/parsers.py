@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import h5py
@@ -43,8 +44,12 @@ from vbench_ctl import (
     video,
     weights,
 )
+from vbench_ctl.baselines.ccvs.released import Told
+from vbench_ctl.baselines.cinn import released as cinn
+from vbench_ctl.baselines.glass import released as glass
+from vbench_ctl.datasets import kinetics600, tennis, uva_nemo
 from vbench_ctl.errors import UsageError
-from vbench_ctl.play import blind
+from vbench_ctl.play import annotate, blind, recording, server
 from vbench_ctl.report import boards, training
 from vbench_ctl.statistics import moments
 
@@ -70,8 +75,7 @@ def _notice(event: str, given: tuple[Any, ...]) -> None:
     else:
         written = [each for each in given if isinstance(each, str | bytes | os.PathLike)] if event in _WRITES else []
     outside = [path for path in written if not isinstance(path, int) and not _inside(path, folder)]
-    # Modules and what builds classes run code too, which is not made of a file in the folder.
-    foreign = event == "exec" and _inside(given[0].co_filename, folder)
+    foreign = event == "exec" and (_lies_inside(given[0].co_filename, folder) or not _importing())
     if outside or foreign or event in _RUNS | _CALLS:
         escapes.append(f"{event} {given!r:.200}")
 
@@ -79,6 +83,18 @@ def _notice(event: str, given: tuple[Any, ...]) -> None:
 def _inside(path: Any, folder: Path) -> bool:
     place = Path(os.path.realpath(os.fsdecode(path)))
     return place.is_relative_to(folder) or place == Path(os.devnull) or "__pycache__" in place.parts
+
+
+def _lies_inside(name: str, folder: Path) -> bool:
+    return os.path.exists(name) and _inside(name, folder)
+
+
+def _importing() -> bool:
+    """Tell whether a module is being imported, which runs code that no reader was given."""
+    frame: FrameType | None = sys._getframe()
+    while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 sys.addaudithook(_notice)
@@ -102,6 +118,18 @@ class Parser(NamedTuple):
     file: str
     read: Callable[[Path], Any]
     examples: Callable[[Path], Sequence[bytes]]  # given an empty folder to make them in
+
+
+def give(parser: Parser, data: bytes) -> None:
+    """Let a reader read a file that lies alone in a new folder; it may do nothing outside of that."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / parser.file
+        path.write_bytes(data)
+        with watched(Path(folder)) as escapes:
+            try:
+                parser.read(path)
+            finally:
+                assert not escapes, escapes
 
 
 def _numpy(**arrays: np.ndarray) -> bytes:
@@ -151,7 +179,7 @@ def _examples(path: Path) -> None:
                     example.bytes(name)
 
 
-def _message(path: Path) -> None:
+def _protobuf(path: Path) -> None:
     example = tfrecord.Example(path.read_bytes())
     for name in list(example._features):
         example.floats(name)
@@ -310,15 +338,29 @@ def _import(path: Path) -> None:
 
 def _read_hashes(path: Path) -> None:
     known = path.parent / "cache" / "hashes.json"
-    known.parent.mkdir()
+    known.parent.mkdir(exist_ok=True)
     known.write_bytes(path.read_bytes())
     hashes.digest(path, path.parent)
 
 
-def _config(path: Path) -> None:
-    from vbench_ctl.baselines.glass import released
+def _options(path: Path) -> None:
+    told = Told(path)
+    told.switched("q_use_ema")
+    told.number("x_n_head")
 
-    released._read_config(path)
+
+def _csv(read: Callable[[archives.Member], Any]) -> Callable[[Path], Any]:
+    return lambda path: read(archives.Member(path.name, path.stat().st_size, path))
+
+
+def _recordings(path: Path) -> None:
+    recording._noted(path.parent, recording.Take("m", FRAMES, {}))
+
+
+def _message(path: Path) -> None:
+    _clip(path.parent, "a.mkv")
+    desk = annotate.desk(sources.open_source(path.parent), path.parent / "marks", 2)
+    server._heard(annotate.Annotator(desk), _text(path))
 
 
 CHECKPOINT = {"step": 1, "system": {"w": torch.zeros(2)}, "optimizers": {}, "ema": {}, "facts": {}}
@@ -330,7 +372,7 @@ def known() -> dict[str, Parser]:
     """Return all parsers by name."""
     found = [
         Parser("tfrecord", "a.tfrecords", _examples, lambda folder: [_tfrecord() * 2]),
-        Parser("protobuf", "a.bin", _message, lambda folder: [_tfrecord()[12:-4]]),
+        Parser("protobuf", "a.bin", _protobuf, lambda folder: [_tfrecord()[12:-4]]),
         Parser("outputs manifest", "manifest.json", _outputs, lambda folder: [json.dumps(OUTPUTS).encode()]),
         Parser("protocols", "p.toml", _protocol, lambda folder: [tiny.PROTOCOL.encode()]),
         Parser("rows", "rows.json", _rows, lambda folder: [_row_file(folder)]),
@@ -342,7 +384,24 @@ def known() -> dict[str, Parser]:
         Parser("videogpt", "a.hdf5", _import, lambda folder: [_videogpt(folder)]),
         Parser("pvg", "actions.pkl", _import, lambda folder: [pickle.dumps([1, 2, None])]),
         Parser("blind answers", "a.csv", blind.read, lambda folder: [ANSWERS]),
-        Parser("glass config", "a.yaml", _config, lambda folder: [json.dumps(CONFIG).encode()]),
+        Parser("glass config", "a.yaml", glass._read_config, lambda folder: [json.dumps(CONFIG).encode()]),
+        Parser("cinn config", "a.yaml", cinn._read_config, lambda folder: [json.dumps(CINN_CONFIG).encode()]),
+        Parser(
+            "ccvs options", "opt.txt", _options, lambda folder: [b"q_use_ema: True [default: False]\nx_n_head: 8\n"]
+        ),
+        Parser(
+            "clip lists", "test.csv", _csv(lambda m: kinetics600.parse(m.text(), m.name)), lambda folder: CLIP_LISTS
+        ),
+        Parser("rallies", "annotations.csv", _csv(tennis._rallies), lambda folder: [RALLIES]),
+        Parser(
+            "splits",
+            "splits.csv",
+            _csv(lambda m: tennis._chosen(m, "test")),
+            lambda folder: [b"sequence,split\n1,test\n"],
+        ),
+        Parser("face boxes", "a.csv", uva_nemo.read_boxes, lambda folder: [b"video,x0,y0,x1,y1\na.mp4,1,2,30.5,40\n"]),
+        Parser("recordings", "manifest.json", _recordings, lambda folder: [json.dumps(OUTPUTS).encode()]),
+        Parser("messages", "said.json", _message, lambda folder: [b'{"do": "mark", "at": 0, "x": 0.5, "y": 0.25}']),
         Parser("hashes", "hashes.json", _read_hashes, lambda folder: [HASHES]),
         Parser("recipe", "r.toml", _recipe, lambda folder: [RECIPE]),
         Parser("pickle", "a.pkl", pickles.load, lambda folder: [_evil_pickle(), pickle.dumps({"a": np.arange(3)}, 2)]),
@@ -358,8 +417,15 @@ def known() -> dict[str, Parser]:
         Parser("import hdf5", "a.hdf5", importers.detect, lambda folder: [_hdf5(folder)]),
         Parser("statistics", "a.npz", moments.load, lambda folder: [_numpy(mu=np.zeros(2), sigma=np.eye(2))]),
         Parser("checkpoint", "step-1.pt", runs.restore, lambda folder: [_saved(CHECKPOINT)]),
-        Parser("weights pt", "w.pt", weights.read, lambda folder: [_saved({"w": torch.zeros(2)}), _evil_pickle()]),
+        Parser(
+            "weights pt",
+            "w.pt",
+            weights.read,
+            lambda folder: [_saved({"w": torch.zeros(2)}), _evil_pickle(), TERABYTES],
+        ),
         Parser("weights npz", "w.npz", weights.read, lambda folder: [_numpy(w=np.zeros(2))]),
+        Parser("weights npy", "w.npy", weights.read, lambda folder: [_array()]),
+        Parser("weights flax", "w.pkl", weights.read, lambda folder: [pickle.dumps({"a": {"w": np.zeros(2)}})]),
         Parser("weights safetensors", "w.safetensors", weights.read, lambda folder: [SAFETENSORS]),
         Parser("torchscript", "w.zip", pickles.load_torchscript, lambda folder: [_script(folder)]),
         Parser("signature", "s.txt", lambda path: tokens.token_like(_text(path)), lambda folder: [SIGNATURE]),
@@ -401,9 +467,23 @@ CONFIG = {
     },
     "model": {"action_separator": {"action_network": {"use_plain_direction": True}}},
 }
+CINN_CONFIG = {
+    "Encoder": {"stride_t": [1, 2], "stride_s": [1, 2]},
+    "Decoder": {"upsample_t": [1], "upsample_s": [2]},
+    "Discriminator_Temporal": {"channels": [8], "stride_t": [1], "stride_s": [2]},
+    "Training": {"w_recon": 1, "w_percep": 2.5, "w_kl": 1e-6},
+}
+CLIP_LISTS = (
+    b"label,youtube_id,time_start,time_end,split\nrunning,abcdefghijk,1,11,test\n",
+    b"k600/test/running/abcdefghijk_000001_000011.mp4 running\n",
+)
+RALLIES = b"""original_filename,begin_frame,end_frame,top,left,bottom,right
+nadal_kyrgios_wimbledon_4.mp4,3,90,10,20,300,400
+"""
 EVIL = ("a/b", "../outside", "/absolute")
 OUTPUTS = {"format": "vbench-outputs 1", "model": "m", "protocol": "p@1", "seed": 0, "clips": [{"file": "a.mkv"}]}
 SIGNATURE = b"psnr|default|-|15f|256x1|rgb,peak255|v1"
+TERABYTES = _saved({"w": torch.zeros(1).as_strided((10**6, 10**6), (0, 0))})
 SAFETENSORS = (lambda header: struct.pack("<Q", len(header)) + header + bytes(8))(
     b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
 )

@@ -159,8 +159,10 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_served(
         done = CliRunner().invoke(main, ["annotate", str(tmp_path / "clips"), "--out", str(tmp_path / "marks")])
         assert "another vbench-ctl is writing there" in done.stderr and not served
     assert (tmp_path / "file").read_text() == "notes"
+    (tmp_path / "marks/train").mkdir()
+    (tmp_path / "marks/train/.a.0123abcd.part.mkv").write_bytes(b"half a clip")  # of one that was killed
     done = CliRunner().invoke(main, ["annotate", str(tmp_path / "clips"), "--out", str(tmp_path / "marks")])
-    assert done.exit_code == 0 and len(served) == 1
+    assert done.exit_code == 0 and len(served) == 1 and not list((tmp_path / "marks/train").iterdir())
 
 
 def test_its_page_is_guarded(desk):

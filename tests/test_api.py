@@ -110,6 +110,23 @@ def test_metrics_may_be_a_text():
     assert [*scores.compute()] == ["mse"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"metrics": 5}, r'^metrics are 5, expected names: "fvd,psnr" or \["fvd", "psnr"\]$'),
+        ({"metrics": [5]}, r"^metrics are \[5\], expected names"),
+        ({"workers": "rayy"}, """^workers is 'rayy', expected a number of processes or "ray"$"""),
+        ({"workers": 1.5}, r"^workers is 1\.5, expected"),
+    ],
+)
+def test_arguments_of_another_kind_are_a_sentence(asked, says):
+    with pytest.raises(UsageError, match=says):
+        vbench_ctl.score(noise(2, 0), noise(2, 1), **asked)
+    if metrics := asked.get("metrics"):
+        with pytest.raises(UsageError, match=says):
+            vbench_ctl.Scores(metrics)
+
+
 def test_clips_of_an_iterator_are_not_kept_in_memory():
     count, size = 64, (32, 32)
     made = (noise(1, number, 8, size)[0] for number in range(count))

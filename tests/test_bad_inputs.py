@@ -1,6 +1,7 @@
 """What `score` says to clips, weights and caches that are wrong: a sentence or a number, never nonsense."""
 
 import multiprocessing
+import resource
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import tiny
 from tiny import noise
 
-from vbench_ctl import execute, networks, rows, scoring, weights
+from vbench_ctl import execute, networks, rows, scoring, video, weights
 from vbench_ctl.cli import main
 from vbench_ctl.doubts import doubts, look
 from vbench_ctl.errors import UsageError, VbenchError
@@ -243,6 +244,20 @@ def score_beside_others(seeds: tuple[int, int]) -> list[float | None]:
     networks._extractor, networks._sha256, networks.missing = lambda *a: toy, lambda *a: "01234567", lambda features: ""
     fake, real = (noise(64, seed) for seed in seeds)
     return [row.value for row in score(fake, real, "fvd", "fid", place=Place())]
+
+
+def test_an_array_that_the_disk_has_no_room_for_is_a_sentence(home, tmp_path):
+    """NumPy says how many values it wrote, and no errno."""
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, allowed[1]))
+    try:
+        with pytest.raises(VbenchError, match=r"features\.npy: the disk is full"):
+            networks._keep(home / "features.npy", np.zeros((400, 400)))
+        with pytest.raises(VbenchError, match=r"clip\.npy: the disk is full"):
+            video.write(tmp_path / "clip.npy", noise(1, 0, 9, (64, 64))[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert not [path for folder in (home, tmp_path) for path in folder.glob("*.npy")]
 
 
 def test_two_processes_share_a_cache(home):

@@ -152,6 +152,17 @@ def test_a_stop_while_writing_loses_no_answer(tmp_path, monkeypatch):
     assert [each.name for each in tmp_path.glob("*.csv")] == ["a.csv"]
 
 
+@pytest.mark.parametrize("edited", [bytes.rstrip, lambda data: b"\xef\xbb\xbf" + data, lambda data: b""])
+def test_a_file_that_an_editor_saved_takes_the_next_answer(tmp_path, edited):
+    given = blind.Answer("2026-01-02", "me", "real", "p@1", "a", "left one", "right one", "tie")
+    path = tmp_path / "answers.csv"
+    blind.append(path, given)
+    path.write_bytes(edited(path.read_bytes()))
+    before = blind.read(path)
+    blind.append(path, given)
+    assert blind.read(path) == [*before, given]
+
+
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "at,rater,question,protocol,clip,left,right,answer\n1,2,3\n"])
 def test_another_file_is_explained(tmp_path, text):
     (tmp_path / "a.csv").write_text(text)

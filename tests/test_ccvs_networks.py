@@ -9,8 +9,10 @@ from recorded import close
 from torch import Tensor, nn
 
 from vbench_ctl.baselines.ccvs import discriminators, fusion, layers, networks
+from vbench_ctl.baselines.ccvs.settings import Settings
 
 WHOLE, GRADIENT = 1e-4, 1e-3  # of the array's maximum; relative L2 for gradients (golden/ccvs/README.md)
+FLOW = Settings.flow_widths
 
 
 class Golden:
@@ -187,7 +189,7 @@ def test_fusion(golden, name):
     file = golden("fusion_block")
     about = file.config["blocks"][name]
     level = {1: 0, 8: 3}[about["flow_mult"]]
-    block = fusion.Fusion(about["features"], level)
+    block = fusion.Fusion(about["features"], level, FLOW)
     state = file.state(f"sd/{name}/")
     if level:  # the golden block's heads are those of this level
         assert state["matching.flow_head.0.weight"].shape[-1] == about["head_kernel"]
@@ -266,7 +268,7 @@ def test_autoencoder(golden, name, widths):
     about, sizes = file.config, [8 * width for width in widths]
     encoder = loaded(networks.Encoder(sizes, about["z_size"], 0.75), file, "sd/e/")
     quantiser = loaded(networks.Quantiser(about["z_num"], about["z_size"]), file, "sd/q/")
-    decoder = loaded(networks.Decoder(sizes, about["z_size"], 0.75), file, "sd/g/")
+    decoder = loaded(networks.Decoder(sizes, about["z_size"], 0.75, FLOW), file, "sd/g/")
     video = file["in/video"].requires_grad_()
     encoded = [encoder(frame) for frame in video.unbind(1)]
     latent = torch.stack([each.latent for each in encoded], 1)
@@ -322,9 +324,9 @@ COUNTS = {  # name of keys_*.json -> network at a recipe's size
     ("encoder", "bair256_ucf256"): lambda: networks.Encoder([128, 128, 256, 256, 512, 512], 512, 0.75),
     ("encoder", "drums128"): lambda: networks.Encoder([128, 128, 256, 256, 512], 512, 0.75),
     ("encoder", "kinetics64"): lambda: networks.Encoder([256, 256, 512, 512], 512, 0.75),
-    ("decoder", "bair256_ucf256"): lambda: networks.Decoder([128, 128, 256, 256, 512, 512], 512, 0.75),
-    ("decoder", "drums128"): lambda: networks.Decoder([128, 128, 256, 256, 512], 512, 0.75),
-    ("decoder", "kinetics64"): lambda: networks.Decoder([256, 256, 512, 512], 512, 0.75),
+    ("decoder", "bair256_ucf256"): lambda: networks.Decoder([128, 128, 256, 256, 512, 512], 512, 0.75, FLOW),
+    ("decoder", "drums128"): lambda: networks.Decoder([128, 128, 256, 256, 512], 512, 0.75, FLOW),
+    ("decoder", "kinetics64"): lambda: networks.Decoder([256, 256, 512, 512], 512, 0.75, FLOW),
     ("quantizer", "kinetics64"): lambda: networks.Quantiser(16384, 512),
     ("image_discriminator", "bair256_ucf256"): lambda: discriminators.ImageDiscriminator(
         [64, 64, 128, 128, 256, 256], (256, 256)

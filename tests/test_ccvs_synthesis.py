@@ -1,6 +1,5 @@
 """Synthesis with CCVS against rollouts of the released generator (the shared golden/ccvs), and what users meet."""
 
-import copy
 import functools
 import tomllib
 from collections.abc import Callable, Iterator
@@ -277,6 +276,7 @@ def test_ways_to_continue(trained_once):
         ("none", {}, {"beams": 13}, "at most the 12 symbols"),
         ("none", {}, {"beams": 0}, "0 beams, expected at least 1"),
         ("none", {}, {"square_path": True, "keep_state": "no"}, None),
+        ("sound", {"short": 2}, {"x_cond_len": 16}, None),
         ("none", {"given": 0}, {}, "model.unconditional"),
         ("none", {"ending": 1}, {}, "trained without one"),
         ("none", {"ending": 2}, {}, "gives 2 last frames, and CCVS is told one at most"),
@@ -312,13 +312,15 @@ def told(made: Made) -> np.ndarray:
     return made.tracks["told_state"]
 
 
-def test_states_are_estimated_from_the_real_window(trained_once):
-    system = copy.deepcopy(trained_once("state"))
+def test_states_are_estimated_from_the_real_window():
+    torch.manual_seed(1)
+    system = untrained("state")
     with torch.no_grad():  # an estimator that tells frames apart
         system.control.estimator.fc.weight *= 3000
         system.control.quantiser.embedding.weight.copy_(torch.linspace(0, 1, 7)[:, None])
     one = asked()
     real = np.random.default_rng(7).integers(256, size=(6, 16, 16, 3), dtype=np.uint8)
+    real[:2] = one.context
     blind = replace(one, controls={}, real=real)
     (made,) = ccvs.generate(system, [blind])
     codes, _ = system.autoencoder.codes(system.autoencoder.seen(torch.from_numpy(real[None])))
@@ -415,6 +417,15 @@ def test_out_of_memory_says_what_to_lower():
 
 
 @pytest.mark.parametrize(
+    ("said", "kind"),
+    [("CUBLAS_STATUS_ALLOC_FAILED", VbenchError), ("CUDA error: an illegal memory access", RuntimeError)],
+)
+def test_only_a_lack_of_room_is_explained_as_one(said, kind):
+    with pytest.raises(kind, match=said), synthesis.memory_explained(torch.device("cpu")):
+        raise RuntimeError(said)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"widths": (4,)}, "at least 2 numbers"),
@@ -424,6 +435,7 @@ def test_out_of_memory_says_what_to_lower():
         ({"labels": 3}, "label_track"),
         ({"video_share": 0.0}, "video_share"),
         ({"clip_frames": 1}, "clip_frames"),
+        ({"memory": 1, "ending_context": True}, "memory is 1, expected at least 2"),
         ({"codes": 0}, "codes is 0"),
         ({"flow_widths": ()}, "model.flow_widths 1"),
         ({"codebook_decay": 1.0}, "codebook_decay is 1.0"),

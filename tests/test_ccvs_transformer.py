@@ -9,6 +9,7 @@ from test_ccvs_networks import Golden, close, close_gradient, golden, listed  # 
 from vbench_ctl.baselines.ccvs import layouts
 from vbench_ctl.baselines.ccvs.layouts import FRAME, STATE, Layout
 from vbench_ctl.baselines.ccvs.sampling import Choice, Choices, complete
+from vbench_ctl.baselines.ccvs.settings import Settings
 from vbench_ctl.baselines.ccvs.transformer import Tokens, Transformer
 from vbench_ctl.errors import UsageError
 
@@ -24,6 +25,7 @@ CASES = (
     "small_scale",
     "beam",
 )
+SCALE = Settings.first_weights
 TINY = Layout(tokens=4, times=4, length=24, states=2)
 
 
@@ -41,7 +43,7 @@ def built(file: Golden) -> Transformer:
     )
     grid = (2, 3) if options.get("x_emb_mode") == "spatio-temporal" else None
     sizes = (about["n_layer"], about["n_head"], about["n_embd"])
-    model = Transformer(layout, about["vocab"], about["state_vocab"], *sizes, labels=3, grid=grid)
+    model = Transformer(layout, about["vocab"], about["state_vocab"], *sizes, SCALE, labels=3, grid=grid)
     model.load_state_dict(file.state("sd/"))
     return model.eval()
 
@@ -159,7 +161,7 @@ def test_layout_of_state_and_frame_tokens_by_hand():
 
 def test_positions_by_hand():
     layout = Layout(tokens=4, times=4, length=20, states=2)
-    model = Transformer(layout, 3, 3, 1, 1, 1)
+    model = Transformer(layout, 3, 3, 1, 1, 1, SCALE)
     with torch.no_grad():
         for table in (model.tok_emb.weight, model.state_tok_emb.weight):
             table.zero_()
@@ -247,7 +249,7 @@ LISTED = {
 def test_released_names_shapes_and_counts(listed, name):  # noqa: F811
     about = listed("keys_transformer")[name]
     with torch.device("meta"):
-        model = Transformer(*LISTED[name], 24, 16, 1024)
+        model = Transformer(*LISTED[name], 24, 16, 1024, SCALE)
     wanted = {key: shape for key, shape, _ in about["keys"] if not key.endswith(".mask")}
     assert {key: list(value.shape) for key, value in model.state_dict().items()} == wanted
     assert sum(value.numel() for value in model.parameters()) == about["parameters"]

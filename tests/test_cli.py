@@ -207,6 +207,14 @@ def test_what_the_system_refuses_while_reading_is_a_sentence(monkeypatch):
     assert sentence(done) == "Error: archives/a.tar: Input/output error; see to it, then run the same command again"
 
 
+def test_what_the_system_does_not_name_is_a_sentence_too(monkeypatch):
+    def load(kind: str, name: str) -> None:
+        raise OSError("160000 requested and 16352 written")
+
+    monkeypatch.setattr(registry, "load", load)
+    assert sentence(vbench("prepare", "wsprites")).startswith("Error: the output: 160000 requested and 16352 written; ")
+
+
 def test_no_command_at_all_shows_the_help():
     done = vbench()
     assert done.exit_code == 2 and "Commands:" in done.output

@@ -237,6 +237,19 @@ def test_a_stopped_export_shows_nothing_and_goes_on(tmp_path, source, layout, mo
     assert not list(tmp_path.glob(".*part*"))
 
 
+@pytest.mark.parametrize("layout", exporters.LAYOUTS)
+def test_two_exports_to_one_place_do_not_mix(tmp_path, source, layout):
+    def another(count):
+        for stores in (source, source[:1]):
+            with pytest.raises(VbenchError, match=r"/out\.h5: another vbench-ctl is writing there"):
+                exporters.export(stores, tmp_path / "out.h5", layout)
+
+    exporters.export(source, tmp_path / "out.h5", layout, another)
+    exporters.export(source, tmp_path / "again.h5", layout)
+    assert tree(tmp_path / "out.h5") == tree(tmp_path / "again.h5")
+    assert not list(tmp_path.glob(".*part*"))
+
+
 def tree(place):
     if place.is_file():
         with h5py.File(place) as file:

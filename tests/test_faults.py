@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from test_kills import contents
 from test_training import GAN, POINTS, fake_distribution
 
-from vbench_ctl import execute, files, hashes, protocols, registry
+from vbench_ctl import execute, exporters, files, hashes, networks, protocols, registry, video, weights
 from vbench_ctl.cli import main
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.play import drive
@@ -67,7 +67,7 @@ STAGES = {
         ("outputs/copy-last/manifest.json", "vbench-outputs"),
     ),
     "score": Stage(
-        "score outputs/copy-last --protocol tiny-c2-p4 --workers 1",
+        "score outputs/copy-last --protocol tiny-c2-p4 --metrics psnr,fid --workers 1",
         "rows",
         "outputs/copy-last/test/c@0#0.mkv",
         "vbench_ctl.measuring.decode_chunk",
@@ -130,6 +130,7 @@ def surroundings(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(plugin))
         know_the_protocol(patch)
+        know_a_network(patch)
         registry._theirs.cache_clear()
         yield
     registry._theirs.cache_clear()
@@ -138,6 +139,12 @@ def surroundings(tmp_path_factory) -> Iterator[None]:
 def know_the_protocol(patch: pytest.MonkeyPatch) -> None:
     known = protocols.load_all() | protocols.parse(PROTOCOL)
     patch.setattr(protocols, "_builtin", lambda: known)
+
+
+def know_a_network(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(networks, "_extractor", lambda *asked: tiny.Toy())
+    patch.setattr(networks, "_sha256", lambda *asked: "0123456789abcdef")
+    patch.setattr(networks, "missing", lambda features: "")
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +199,10 @@ def full(stage: Stage, home: Path, left: int = 0) -> Iterator[None]:
 
 @contextlib.contextmanager
 def nearly_full(stage: Stage, home: Path) -> Iterator[None]:
-    with full(stage, home, left=0 if stage.result == "rows" else 4096):  # rows are small
+    is_score = stage.result == "rows"
+    with full(stage, home, left=12288 if is_score else 4096):  # for some of the features that score keeps
         yield
+        assert not is_score or list((home / "cache").rglob("*.npy"))
 
 
 @contextlib.contextmanager
@@ -283,8 +292,8 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "nearly full": (nearly_full, "disk is full"),
     "read-only": (read_only, "no permission to write"),
     "denied": (denied, "no permission to write"),
-    "removed": (removed, ""),
-    "unreadable": (unreadable, ""),
+    "removed": (removed, "[Nn]o such file"),
+    "unreadable": (unreadable, "no permission to read it; ask whoever owns it"),
     "newer": (newer, "version"),
     "taken": (taken, "another vbench-ctl is writing there"),
 }
@@ -302,7 +311,7 @@ def test_a_fault_is_a_sentence_and_the_next_run_succeeds(fault, name, homes, dis
     with happens(stage, disk):
         done = run(stage)
     assert done.code in (1, 2) and done.said.startswith("Error: ") and done.said.count("\n") == 1, done
-    assert re.search(says, done.said)
+    assert re.search(says, done.said) and ".part" not in done.said
     print(fault, name, done.said)
     assert not temporary(disk)
     left = contents(disk)
@@ -311,6 +320,42 @@ def test_a_fault_is_a_sentence_and_the_next_run_succeeds(fault, name, homes, dis
     assert done.code == 0, done.said
     after = contents(disk / stage.result)
     assert after == contents(homes[""] / stage.result) and not temporary(disk)
+
+
+@pytest.mark.parametrize("layout", exporters.LAYOUTS)
+def test_an_export_that_fills_the_disk_is_a_sentence(layout, homes, disk, monkeypatch):
+    """And the process lives on: HDF5 crashes when it cannot write what it holds."""
+    monkeypatch.chdir(shutil.copytree(homes["score"], disk))
+    stage = STAGES["prepare"]._replace(words=f"export {STORE} --as {layout} --out {layout}.h5")
+    with full(stage, disk, left=4096):
+        done = run(stage)
+    assert done.code == 1
+    assert re.fullmatch(
+        rf"Error: (\S+/)?{layout}\.h5: the disk is full; free some space .*, then run again\n", done.said
+    )
+    assert not Path(f"{layout}.h5").exists()
+    done = run(stage)
+    assert done.code == 0 and Path(f"{layout}.h5").exists() and not temporary(disk), done.said
+
+
+def test_an_array_that_fills_the_disk_is_a_sentence(disk):
+    disk.mkdir()
+    with (
+        full(STAGES["prepare"], disk, left=4096),
+        pytest.raises(VbenchError, match=r"/clip\.h5: the disk is full"),
+    ):
+        video.write(disk / "clip.h5", tiny.noise(1, 0, 8, (64, 64))[0])
+    assert not list(disk.iterdir())
+
+
+def test_weights_that_may_not_be_read_are_not_fetched_again(tmp_path):
+    (tmp_path / "step-1.pt").write_bytes(b"weights")
+    (tmp_path / "step-1.pt").chmod(0)
+    with (
+        without_roots_rights(),
+        pytest.raises(VbenchError, match=r"step-1\.pt: no permission to read it; ask whoever owns it$"),
+    ):
+        weights.pack(tmp_path / "step-1.pt", tmp_path / "packed.npz")
 
 
 @pytest.mark.slow
@@ -333,6 +378,7 @@ def together(item: tuple[str, int]) -> Done:
     name, number = item
     with pytest.MonkeyPatch.context() as patch:
         know_the_protocol(patch)
+        know_a_network(patch)
         Path(f"{name}-{number}").touch()
         while not Path(f"{name}-{1 - number}").exists():
             time.sleep(0.01)

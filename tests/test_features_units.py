@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchvision
 
-from vbench_ctl import networks
+from vbench_ctl import features, networks
 from vbench_ctl import weights as held
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.features import dti3d, i3d, inception, lpips_net, resnext3d, vgg
@@ -135,6 +135,13 @@ def test_strange_cut_and_misshapen_files_are_refused_by_name(weights):
     for network in (resnext3d, vgg, inception, lpips_net):
         with pytest.raises(VbenchError, match="the file has 1 tensors named strange"):
             network.convert({"strange": np.zeros(3)})
+
+
+def test_where_state_dicts_differ():
+    wanted = {"a": np.zeros((2, 3)), "b": np.zeros(()), "c": np.zeros(4)}
+    state = {"d": np.zeros(1), "a": np.zeros((3, 2)), "c": np.zeros(4)}
+    assert list(features.misfits(state, wanted)) == [("a", (3, 2), (2, 3)), ("b", None, ()), ("d", (1,), None)]
+    assert not list(features.misfits(wanted, wanted))
 
 
 def test_folded_network_is_the_same_function(weights, extractor):
@@ -268,6 +275,20 @@ def test_broken_weights_fail_every_test(weights):
     broken = i3d.load(weights | {"logits.conv3d.weight": np.zeros_like(weights["logits.conv3d.weight"])})
     with pytest.raises(VbenchError, match="i3d: black and white have the same or no features"):
         i3d.self_test(broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "alike", "other"), [(i3d.WEIGHTS, (565, 574), (560, 580)), (i3d.ORIGINAL, (212, 226), (133.9, 207, 231))]
+)
+def test_how_far_off_a_known_value_may_be(monkeypatch, name, alike, other):
+    """That of the first release is three digits of another program."""
+    found = iter([*alike, *other])
+    monkeypatch.setattr(i3d, "black_white", lambda extractor, frames: next(found))
+    for _ in alike:
+        i3d.verify(None, name)
+    for _ in other:
+        with pytest.raises(VbenchError, match=f'these are not the weights that "{name}" means'):
+            i3d.verify(None, name)
 
 
 @pytest.mark.parametrize(

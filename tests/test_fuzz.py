@@ -5,14 +5,15 @@ The same inputs on every machine; VBENCH_FUZZ says how many for each reader. `ma
 
 import dataclasses
 import hashlib
+import importlib
 import io
 import json
 import os
 import pickle
 import resource
 import subprocess
+import sys
 import tarfile
-import tempfile
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -122,21 +123,16 @@ def read_each(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs
     @given(inputs)
     def reads(data: bytes) -> None:
         nonlocal read
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / parser.file
-            path.write_bytes(data)
-            tracemalloc.start()
-            try:
-                with parsers.watched(Path(folder)) as escapes:
-                    parser.read(path)
-                read += 1
-            except VbenchError as error:
-                assert str(error).encode(errors="backslashreplace")
-            finally:
-                _, peak = tracemalloc.get_traced_memory()
-                tracemalloc.stop()
-            assert not escapes
-            assert peak < MOST_BYTES
+        tracemalloc.start()
+        try:
+            parsers.give(parser, data)
+            read += 1
+        except VbenchError as error:
+            assert str(error).encode(errors="backslashreplace")
+        finally:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert peak < MOST_BYTES
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     reads()
@@ -236,6 +232,26 @@ def test_names_that_are_no_text_are_a_sentence_where_they_are_needed(tmp_path):
         hashes.digest(tmp_path / "given" / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cinn config", "[" * 3000),
+        ("cinn config", json.dumps(parsers.CINN_CONFIG).replace(": 1,", f": 1{'0' * 400},")),
+        ("clip lists", "youtube_id,label\n" + "x" * (200 << 10)),
+        ("clip lists", "x" * (200 << 10)),
+        ("clip lists", "youtube_id,label\rabcdefghijk,running\r"),
+        ("rallies", parsers.RALLIES.decode() + "x" * (200 << 10)),
+        ("rallies", parsers.RALLIES.decode().replace("\n", "\r")),
+        ("rallies", parsers.RALLIES.decode() + "nadal_kyrgios_wimbledon_4.mp4,3\n"),
+        ("splits", "x" * (200 << 10)),
+    ],
+)
+def test_a_text_that_its_format_does_not_hold_is_refused(name, text, tmp_path):
+    parser = parsers.known()[name]
+    (tmp_path / parser.file).write_text(text, newline="")
+    refused_in_little_memory(parser, tmp_path / parser.file)
+
+
 @pytest.mark.parametrize("rest", [[], [5], ["not a hash"], [None, "x"]])
 def test_a_cached_hash_that_is_none_is_not_believed(rest, home):
     path, state = Path(__file__).resolve(), Path(__file__).stat()
@@ -261,11 +277,21 @@ def runs_the_file(path: Path) -> None:
     exec(compile("1", str(path), "exec"))
 
 
+def runs_its_text(path: Path) -> None:
+    exec("1")
+
+
+def evaluates_its_text(path: Path) -> None:
+    eval("1")
+
+
 def unpickles(path: Path) -> None:
     pickle.loads(b"cos\ngetcwd\n.")
 
 
-@pytest.mark.parametrize("does", [writes_outside, runs_a_program, runs_the_file, unpickles])
+@pytest.mark.parametrize(
+    "does", [writes_outside, runs_a_program, runs_the_file, runs_its_text, evaluates_its_text, unpickles]
+)
 def test_a_reader_that_escapes_is_noticed(does, tmp_path):
     (tmp_path / "inside").mkdir()
     with parsers.watched(tmp_path / "inside") as escapes:
@@ -273,3 +299,24 @@ def test_a_reader_that_escapes_is_noticed(does, tmp_path):
         assert not escapes
         does(tmp_path / "inside" / "a")
     assert escapes
+
+
+def test_a_module_that_a_reader_imports_is_no_escape(tmp_path, monkeypatch):
+    module = "import dataclasses\n@dataclasses.dataclass\nclass Point:\n    x: int\n"
+    (tmp_path / "imported_late.py").write_text(module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")  # what a dataclass is made of has a name without a folder
+    with parsers.watched(tmp_path / "inside") as escapes:
+        importlib.import_module("imported_late")
+    assert not escapes
+
+
+@pytest.mark.slow
+def test_the_search_by_coverage_breaks_no_reader_at_once():
+    pytest.importorskip("atheris")
+    words = [sys.executable, str(Path(__file__).with_name("fuzz.py")), "--inputs", "5"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("none broke it") == len(parsers.known()), (
+        done.stdout + done.stderr
+    )

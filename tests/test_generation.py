@@ -11,7 +11,7 @@ import tiny
 import torch
 from click.testing import CliRunner
 
-from vbench_ctl import execute, files, generation, protocols, registry, scoring, store, video
+from vbench_ctl import execute, files, generation, protocols, recipes, registry, runs, scoring, store, video
 from vbench_ctl.cli.generate import model_command
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.protocols import Select
@@ -97,6 +97,7 @@ def test_one_case_cannot_be_shuffled(tmp_path):
     real = StoreSource(tiny.built(tmp_path / "store", test=tiny.work("test", (8,))))
     with pytest.raises(VbenchError, match="shuffled-control needs at least 2 cases to exchange, tiny-c2-p4@1 has 1"):
         generation.generate(generation.model("shuffled-control"), tiny.protocol(), real, tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name != ".lock"]  # a refusal leaves no manifest
 
 
 def test_steps_and_crops_are_followed(tmp_path, real):
@@ -191,6 +192,29 @@ def test_numbers_of_a_model_reach_it():
     leaf = registry.load("baselines", "ccvs")
     context = model_command("run", leaf).make_context("run", ["--out", "x", "--temperature", "0.5"])
     assert (context.params["temperature"], context.params["temperature_state"]) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "recipe", "heeded"),
+    [
+        ("g3an", "wsprites-small", {"none", "length"}),
+        ("g3an", "wsprites-small-actions", {"none", "length", "actions"}),
+        ("cinn", "bair", {"none", "inferred-actions"}),
+        ("cinn", "bair-endpoint", {"none", "inferred-actions", "endpoint"}),
+        ("ccvs", "bair-hd", {"none"}),
+        ("ccvs", "bair-hd-state", {"none", "state"}),
+        ("ccvs", "audioset-drums", {"none", "audio", "context-audio"}),
+        ("ccvs", "wsprites", {"none", "actions"}),
+        ("ccvs", "wsprites-class", {"none", "actions"}),  # the class is what is done at first
+        ("glass", "wsprites", {"inferred-actions", "actions", "swap"}),
+    ],
+)
+def test_a_manifest_says_what_a_run_heeds(tmp_path, baseline, recipe, heeded):
+    """One that was trained without a protocol's control is a row all the same, and was told nothing."""
+    run = runs.create(tmp_path / "run", baseline, recipes.load(baseline, recipe))
+    model = generation.Model(baseline, run.folder)
+    asked = {control: model.heeded(control) for control in model.leaf.CONTROLS}
+    assert asked == {control: control if control in heeded else "none" for control in asked}
 
 
 def test_too_short_clips_are_refused_before_anything_is_written(tmp_path):

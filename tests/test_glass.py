@@ -7,7 +7,7 @@ import glass_golden
 import numpy as np
 import pytest
 import torch
-from glass_golden import GRADIENT, WHOLE, loaded, named, small_distance
+from glass_golden import GRADIENT, WHOLE, loaded, named, small_distance, small_vgg
 from recorded import LAYER, Golden, close
 from torch import Tensor, nn
 
@@ -439,15 +439,15 @@ def test_losses(tensors):
 def test_vgg_similarity(golden, tensors):
     """The metric's own network is VGG19 whole; the release was recorded with a narrow one."""
     part, recorded = tensors[0], golden("io_metrics")
-    network = small_distance(part.part("vgg"))
+    network = small_vgg(part.part("vgg"))
     real, fake = (recorded[f"in/vgg_{which}"].flatten(0, 1) for which in ("real", "generated"))
-    maps = [network.maps((pictures - 0.5) / (0.5 + 1e-6)) for pictures in (real, fake)]
+    maps = [network((pictures - 0.5) / (0.5 + 1e-6)) for pictures in (real, fake)]
     close(vgg.likeness(*maps), recorded["out/vgg_similarity"].flatten())
 
 
 def test_perceptual_maps(tensors):
     part, given = tensors
-    maps = small_distance(part.part("vgg")).maps(given["vgg_image"])
+    maps = small_vgg(part.part("vgg"))(given["vgg_image"])
     for index, found in enumerate(maps, 1):
         close(found, part[f"out/vgg_tap{index}"])
     total = torch.stack([found.mean() for found in maps]).sum()

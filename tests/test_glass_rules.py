@@ -16,13 +16,14 @@ from click.testing import CliRunner
 from glass_golden import SMALL
 from torch import Tensor, nn
 
-from vbench_ctl import files, frames, recipes, runs, training
+from vbench_ctl import files, frames, generation, recipes, runs, training
 from vbench_ctl.baselines import glass
 from vbench_ctl.baselines.glass import losses, model, motion, networks, play, released
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.baselines.glass.system import System
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.training import DataFacts
 
 
 @pytest.fixture
@@ -44,8 +45,6 @@ TINY: dict[str, Any] = {
 
 
 def tiny(**settings):
-    from vbench_ctl.training import DataFacts
-
     torch.manual_seed(0)
     facts = DataFacts(height=32, width=48, tracks={"local_action": ((), "int8")})
     return glass.build(Settings(**{**TINY, **settings}), facts, "", {})
@@ -166,8 +165,30 @@ def test_codes_are_counted_beside_the_true_actions_that_led_to_their_frames(gumb
         for label, code in zip(labels[:, 1:].flatten(), choice.flatten(), strict=True):
             wanted[label, code] += 1
     torch.testing.assert_close(system.counts, wanted)
-    with pytest.raises(UsageError, match=r"a local action 3, and model\.labels = 3; raise it"):
-        list(system.updates({"frames": clips(), "local_action": labels + 2}, 0))
+    for more, wrong in ((2, 3), (-1, -1)):
+        with pytest.raises(UsageError, match=rf"a local action {wrong}, and model\.labels = 3 counts 0 to 2; set it"):
+            list(system.updates({"frames": clips(), "local_action": labels + more}, 0))
+
+
+def test_counting_true_actions_changes_no_number_of_the_training():
+    found = []
+    for labels in (0, 3):
+        system = tiny(global_steps=0, labels=labels, noise=2).train()
+        adam, batch = (
+            system.optimizers()["adam"],
+            {"frames": clips(), "local_action": torch.zeros(2, 6, dtype=torch.int8)},
+        )
+        torch.manual_seed(1)
+        for step in range(2):
+            (update,) = system.updates(batch, step)
+            adam.zero_grad()
+            update.loss.backward()
+            adam.step()
+        found.append((update.loss, *system.parameters()))
+    assert all(torch.equal(bare, counted) for bare, counted in zip(*found, strict=True))
+    other = DataFacts(height=32, width=48, tracks={})
+    with pytest.raises(UsageError, match=r"counts the track local_action; set .* or model\.labels = 0"):
+        glass.build(Settings(**{**TINY, "labels": 3}), other, "", {})
 
 
 def test_a_true_action_is_told_by_the_code_that_is_surest_of_it():
@@ -380,6 +401,13 @@ def test_a_moved_foreground_needs_shifts_to_infer():
         glass.Options(moved=True, train_mode=1)
 
 
+def test_true_actions_are_told_with_their_motion():
+    frames, steps = clips()[0].numpy(), np.zeros(6, np.int8)
+    asked = generation.Asked("a", frames[:1], frames[:0], 5, {"local_action": steps}, None, (32, 48), (0,), None)
+    with pytest.raises(UsageError, match=r"a: GLASS needs .* the tracks local_action, motion_fg, motion_bg; use"):
+        glass.generate(tiny(labels=1), [asked])
+
+
 def test_masked_feedback_feeds_the_masked_picture():
     made = networks.Rendered([torch.ones(1, 3, 2, 2)], torch.full((1, 1, 2, 2), 0.25))
     for masked, value in ((False, 1.0), (True, 0.25)):
@@ -425,6 +453,14 @@ def test_a_released_checkpoint_is_read_back(golden, listed, tmp_path):
     config.write_text("training: 3")
     with pytest.raises(VbenchError, match="no configuration of GLASS"):
         glass.import_checkpoint(tmp_path / "step_5.pth", config)
+    names = (
+        "masking_network.backbone.conv1.weight",
+        *(name for name in state if name.endswith("initial_hidden_state")),
+    )
+    for name in names[:2]:
+        torch.save({"model": {key: value for key, value in state.items() if key != name}}, tmp_path / "cut.pth")
+        with pytest.raises(VbenchError, match=rf"cut\.pth: no whole checkpoint of GLASS \('{name}' does not fit\)"):
+            glass.import_checkpoint(tmp_path / "cut.pth")
     torch.save({"model": {"a": torch.zeros(2)}}, tmp_path / "other.pth")
     with pytest.raises(VbenchError, match="no checkpoint of GLASS"):
         glass.import_checkpoint(tmp_path / "other.pth")
@@ -450,6 +486,7 @@ def test_tensors_of_another_model_are_refused():
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0"),
         ({"joint_input": True, "modulated": False}, "joint_input needs"),
+        ({"gumbel": True, "revive_every": 50}, "revive_every is 50, and Gumbel codes are never sought"),
         ({"given": (6, 1, 0, 10)}, "fewer than"),
         ({"temperature": (0.0, 0.4, 0, 10)}, "above 0"),
     ],
@@ -503,6 +540,9 @@ def test_recipes_resolve():
     assert {"wsprites", "bair-hd", "tennis", "tiny", "wsprites-gumbel"} <= found.keys()
     for name, recipe in found.items():
         assert recipe.data[""].length >= recipe.model.frames_at(10**9), name
+        acts = recipe.data[""].dataset == "wsprites" and recipe.model.global_steps < recipe.training[""].steps
+        if acts:  # a run that learns codes of W-Sprites can be told true actions
+            assert recipe.model.labels == 9 and "local_action" in recipe.data[""].tracks, name
     tennis = found["tennis"].model
     assert (tennis.codes, tennis.noise, tennis.compressed, tennis.mask_share) == (4, 8, 16, 0.01)
 

@@ -17,6 +17,7 @@ from vbench_ctl import frames, recipes, resize, video
 from vbench_ctl.baselines.glass import losses, model, motion, perceptual, play, released
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.baselines.glass.system import System
+from vbench_ctl.features import vgg
 from vbench_ctl.statistics.frechet import frechet
 
 
@@ -289,7 +290,7 @@ def test_free_running(golden, small):
     part = golden("io_rollout")
     system, clips = small(), part["in/frames"]
     for given in (4, 2, 1):
-        video = play.reconstruct(system, clips, given)
+        video, _ = play.remake(system, clips, given)
         summary(video, part, f"out/G{given}/generated")
     seen = play.see(system, clips)
     summary(seen.masks[:, :, None], part, "out/G1/masks")
@@ -297,7 +298,7 @@ def test_free_running(golden, small):
     close(seen.controls.shifts, part["out/G1/fg_shifts"], WHOLE)
     close(seen.controls.camera, part["out/G1/bg_shifts"], WHOLE)
     # To let a clip do what it does is to make it again.
-    close(play.transfer(system, clips, clips[:, 0]), play.reconstruct(system, clips), WHOLE)
+    close(play.transfer(system, clips, clips[:, 0]), play.remake(system, clips)[0], WHOLE)
 
 
 @torch.no_grad()
@@ -449,11 +450,11 @@ def test_paper_size(golden, listed):
     state = by_recipe(keys, held)
     system = System(released.settings(state), 96, 128)
     system.load_state_dict(released.placed(system, state))
-    distance = perceptual.Perceptual()
-    vgg = list(by_recipe(listed("keys_vgg19")).items())[
-        : len(distance.state_dict())
-    ]  # the rest comes after the last map
-    distance.load_state_dict(released.placed(distance, dict(vgg)))
+    network = vgg.VGG("vgg19").requires_grad_(False)
+    drawn = list(by_recipe(listed("keys_vgg19")).items())
+    used = dict(drawn[: len(network.state_dict())])  # the rest comes after the last map
+    network.load_state_dict(released.placed(network, used))
+    distance = perceptual.by_maps(network)
     system.distance = lambda device: distance
     with torch.no_grad():
         layers, made, _ = all_terms(system.eval(), clips, given=1)

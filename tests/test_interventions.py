@@ -18,6 +18,7 @@ from vbench_ctl import (
     protocols,
     registry,
     rows,
+    runs,
     scoring,
     store,
     suites,
@@ -223,6 +224,31 @@ def test_the_world_of_wsprites_is_the_truth_under_the_true_actions(real):
             assert answer.shape == (8, 48, 64, 3) and (answer != asked.window(index)[2:]).any()
 
 
+@pytest.mark.parametrize("size", ["128x96", "64x48", "96x96"])
+def test_the_world_of_wsprites_returns_when_its_steps_are_undone(size):
+    """Place and window, though steps are cut short at the edges; the animation goes on."""
+    leaf, known = registry.load("datasets", "wsprites"), controls.meaning(registry.load("datasets", "wsprites"))
+    options, cut = leaf.Options(size=size, frames=30), 0
+    for index in range(4):
+        index += leaf.CAST["test"].start * 10
+        clip = leaf.clip("test", index, options)
+        told = {name: clip.tracks[name] for name in known.undo}
+        world = leaf.world(options, clip.id, 0)
+        assert world.rest.keys() >= told.keys()
+        reversed_ = controls.told("reversed", told, dict, 1, 0, 0, known)
+        state, places = world.state, []
+        for at in range(1, 29):
+            frame, state = world.step(state, {name: track[at].tolist() for name, track in reversed_.items()})
+            places.append(state[:2])
+            if at <= 14:
+                np.testing.assert_array_equal(frame[0], clip.frames[at])
+        assert places[-1] == world.state[:2] and places[13] != places[-1]
+        assert places[14:] == [*places[:13][::-1], world.state[:2]]
+        walked = np.abs(np.diff([world.state[0], *(place for place, _ in places)], axis=0)).sum(axis=1)
+        cut += (~np.isin(walked, (0, 7))).sum()
+    assert cut > 0
+
+
 def test_sanity_rows_answer_what_they_can(made):
     assert made["copy-last"].manifest["absent_sets"] == {} == made["noise"].manifest["absent_sets"]
     absent = made["shuffled-control"].manifest["absent_sets"]
@@ -231,6 +257,17 @@ def test_sanity_rows_answer_what_they_can(made):
     for name in names:
         same, other = noise.frames(f"{name}~new-actions"), noise.frames(f"{name}~new-seed")
         assert (same == noise.frames(name)).all() and (other[2:] != noise.frames(name)[2:]).any()
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 32, 256])
+def test_the_shuffled_control_answers_with_neither_its_own_nor_the_told_future(count):
+    """Of two cases there is no third, so it ignores what is told."""
+    leaf = registry.load("baselines", "shuffled-control")
+    asked = SimpleNamespace(cases=range(count), set="new-actions", protocol=protocol(), window=lambda case: [case] * 10)
+    asked.partner = lambda case: controls.partners(count, 0)[case]
+    for case in range(count):
+        answered = {*leaf.generate(asked, case, np.random.default_rng())}
+        assert not answered & ({case, asked.partner(case)} if count > 2 else {asked.partner(case)})
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(made, real, tmp_path, monkeypatch):
@@ -272,6 +309,14 @@ def test_a_trained_model_is_told_the_set_under_the_seed_of_its_case(real, tmp_pa
         assert all((by_name[f"{base}~{word}.mkv"].controls[n] == track).all() for n, track in wanted.items())
     tracks = np.load(tmp_path / "out" / f"{base}~reversed.npz")
     assert {"local_action", "told_global_action"} <= set(tracks.files)
+
+    leaf.heeds = lambda settings: settings
+    for tracks_told, heeded in ((("local_action", "class"), "actions"), ((), "none"), (("class",), "none")):
+        about = SimpleNamespace(recipe=SimpleNamespace(model=tracks_told))
+        monkeypatch.setattr(runs, "open_run", lambda run, about=about: about)
+        manifest = generation.generate(model, protocol(), real, tmp_path / f"out-{len(tracks_told)}")
+        assert manifest["control"] == heeded and ("no-actions" in manifest["absent_sets"]) is (heeded != "none")
+        assert "told_local_action" in np.load(tmp_path / f"out-{len(tracks_told)}" / f"{real.ids[1]}@0#0.npz").files
 
     heard.clear()
     swapped = generation.generate(model, protocol(control="swap", sets=()), real, tmp_path / "swap")
@@ -462,6 +507,9 @@ def test_separation_tells_who_moves_what():
         assert separation.pooled([separation.collect(base, mixed, of=of)], of=of) == pytest.approx(1)
     deaf = [separation.collect(base, {"": base, "new-local": base, "new-global": base})]
     assert np.isnan(separation.pooled(deaf)) and "strays by 0 px" in separation.note(deaf)
+    rounding = [np.tile([7e-15, 3.6e-15], (8, 1))]
+    assert np.isnan(separation.pooled(rounding)) and np.isnan(separation.pooled(rounding, of="object"))
+    assert separation.pooled([np.tile([0.01, 0.02], (8, 1))]) == 0.5
 
 
 def test_truth_obeys_and_what_heeds_nothing_does_not(scores):
@@ -491,7 +539,7 @@ def test_what_obeys_now_and_then_stands_between(made, real, tmp_path):
     for name in made["shuffled-control"].ids:
         obeys = real.ids.index(name.partition("@")[0]) < 3
         tiny.write_outputs(tmp_path / "often", {name: made["truth" if obeys else "shuffled-control"].frames(name)})
-    obedience = ("action", "action-macro", "deltapsnr", "deltapsnr-mean", "deltassim")
+    obedience = ("action", "action-macro", "action-facing", "deltapsnr", "deltapsnr-mean", "deltassim")
     assert set(obedience) <= set(suites.load("control").obedience)
     answers = {"often": FolderSource(tmp_path / "often"), **made}
     rows = [row for outputs in answers.values() for row in scoring.score(outputs, real, protocol(), obedience)]

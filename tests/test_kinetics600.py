@@ -375,15 +375,17 @@ def test_videos_at_hand_are_taken_before_the_list(tmp_path, mp4s, web, flat):
 
 
 def test_clips_of_youtube_are_cut_out_and_missing_ones_dropped(tmp_path, web):
-    served, _ = web
+    served, asked = web
     video.write(tmp_path / "long.mp4", picture(5, 30, 96, 96), fps=5, crf=10)  # six seconds
     served[f"youtube:{IDS[0]}"] = served[f"youtube:{IDS[2]}"] = tmp_path / "long.mp4"
     rows = [f"dancing,{IDS[0]},1.0,3.0", f"dancing,{IDS[1]},0,10", f"dancing,{IDS[0]},1,3", f"jumping,{IDS[2]},4,14"]
+    rows += [f"dancing,{IDS[0]},3,5"]
     (tmp_path / "test.csv").write_text("\n".join(["label,youtube_id,time_start,time_end", *rows]))
     made = build(tmp_path / "store", Archive((tmp_path / "test.csv",), tmp_path / "root"), "test", source="youtube")
-    assert made.ids == [f"test/{IDS[0]}_000001_000003", f"test/{IDS[2]}_000004_000014"]
-    assert made.lengths.tolist() == [10, 10]
-    assert [made.track("label", at)[0] for at in range(2)] == [0, 1]
+    assert made.ids == [f"test/{IDS[0]}_000001_000003", f"test/{IDS[2]}_000004_000014", f"test/{IDS[0]}_000003_000005"]
+    assert made.lengths.tolist() == [10, 10, 10]
+    assert [made.track("label", at)[0] for at in range(3)] == [0, 1, 0]
+    assert len({target for _, target in asked}) == 4  # two workers may fetch two stretches of one video at once
     (dropped,) = made.summary["dropped"]
     assert dropped["id"] == f"test/{IDS[1]}_000000_000010" and "This video is private" in dropped["reason"]
     with open(tmp_path / "long.mp4", "rb") as file:
@@ -561,6 +563,23 @@ def test_labels_by_id_alone_and_without_any(tmp_path, mp4s, capsys):
     made = build(tmp_path / "store", Archive((tmp_path,)))
     assert [int(made.track("label", at)[0]) for at in range(4)] == [1, 0, -1, -1]
     assert "-1" not in capsys.readouterr().err
+
+
+def test_a_list_without_labels_leaves_those_of_another(tmp_path, mp4s):
+    shutil.copytree(mp4s, tmp_path / "val")
+    (tmp_path / f"val/{STEMS[0]}.mp4").rename(tmp_path / f"val/{IDS[0]}.mp4")
+    (tmp_path / "val.csv").write_text(f"label,youtube_id,time_start,time_end\ndancing,{IDS[0]},0,10\n")
+    (tmp_path / "val.txt").write_text(f"{IDS[0]}\n{IDS[1]}\n")
+    made = build(tmp_path / "store", Archive((tmp_path,)))
+    assert [int(made.track("label", at)[0]) for at in range(4)] == [0, -1, -1, -1]
+
+
+def test_a_class_is_found_by_its_folder_however_that_is_written(tmp_path, mp4s):
+    name = "passing_American_football_(in_game)"
+    shutil.copytree(mp4s, tmp_path / "mine/val" / name)
+    (tmp_path / "train.csv").write_text(f"label,youtube_id\n{name.replace('_', ' ')},{IDS[5]}\n")
+    made = build(tmp_path / "store", Archive((tmp_path / "mine", tmp_path / "train.csv")))
+    assert {int(made.track("label", at)[0]) for at in range(4)} == {0}
 
 
 # Options

@@ -249,6 +249,7 @@ def test_the_command_prints_and_writes(tmp_path):
     [
         (["--protocol", "bair65"], 2, 'no protocol "bair65"; did you mean'),
         (["--no-published", "--protocol", "bair64-c1-p15"], 1, "no rows for bair64-c1-p15@1"),
+        (["--protocol", "tennis-caddy-rec16"], 1, "and of the protocol asked for with --include-unverified"),
         (["missing.json"], 2, "does not exist"),
         ([__file__, "--check"], 2, "--check needs --tables FOLDER for these rows"),
     ],

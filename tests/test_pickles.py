@@ -1,4 +1,5 @@
 import builtins
+import codecs
 import os
 import pickle
 import struct
@@ -154,6 +155,43 @@ def test_repetition_by_reference_is_bounded():
         nested = [nested, nested]
     with pytest.raises(VbenchError, match="more values"):
         pickles.load(pickle.dumps(nested))
+
+
+class Built(Call):
+    """Pickles as an array whose state is the given one."""
+
+    def __reduce__(self):
+        how, given, _ = np.zeros(0).__reduce__()
+        return how, given, self.arguments[0]
+
+
+SHARED, SHARED_TEXT, BYTE = bytes(1 << 20), "\0" * (1 << 20), np.dtype("u1")
+OVER_SHARED_BYTES = {
+    "state": lambda: Built(None, (1, (1 << 20,), BYTE, False, SHARED)),
+    "buffer": lambda: Call(np._core.numeric._frombuffer, SHARED, BYTE, (1 << 20,), "C"),
+    "text": lambda: Call(codecs.encode, SHARED_TEXT, "latin1"),
+}
+
+
+@pytest.mark.parametrize("way", OVER_SHARED_BYTES)
+def test_what_is_made_of_the_same_bytes_is_bounded(way):
+    few, many = ([OVER_SHARED_BYTES[way]() for _ in range(count)] for count in (2, 500))
+    assert len(pickles.load(pickle.dumps(few))) == 2
+    data = pickle.dumps(many)
+    tracemalloc.start()
+    with pytest.raises(VbenchError, match="more values"):
+        pickles.load(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 << 20
+
+
+def test_functions_stay_as_they_are():
+    setting = b"(N}S'__defaults__'\n(S'F'\ntstb."  # the state of an object without __setstate__
+    before = pickles._filled.__defaults__
+    with pytest.raises(VbenchError, match="attributes of a function"):
+        pickles.load(b"cnumpy.core.numeric\n_frombuffer\n" + setting)
+    assert pickles._filled.__defaults__ == before
 
 
 def test_a_list_that_holds_itself_is_refused():

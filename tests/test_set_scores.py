@@ -11,6 +11,7 @@ from tiny import Named, colours, noise
 from vbench_ctl import measuring, networks, protocols, scoring, tokens, video
 from vbench_ctl.cli import Failure, main
 from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.metrics import fvd
 from vbench_ctl.networks import Features, Place
 from vbench_ctl.protocols import Select
 from vbench_ctl.sources import ArraySource
@@ -148,6 +149,19 @@ def test_the_real_set_may_be_another_draw(toy):
     assert toy.seen == 12  # windows that are not of the real set cost nothing, and the others are the same clips again
 
 
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [("dtfvd", "first 16"), ("vfid", "middle 16"), ("vfid-evan", "middle 16"), ("dtfvd-32", ""), ("fvd", "")],
+)
+def test_that_a_network_sees_fewer_frames_is_noted(toy, token, says):
+    """The signature keeps saying what was given."""
+    for frames in (16, 20):
+        real, fake = (ArraySource(noise(8, seed, frames)) for seed in (0, 1))
+        (row,) = scoring.score(fake, real, metrics=[token])
+        noted = f"of the {frames} frames the {says} are scored"
+        assert (noted in row.note) == (frames == 20 and says != "") and f"|{frames}f|8x1|" in row.signature
+
+
 def test_without_its_weights_a_metric_says_how_to_get_them():
     clips = ArraySource(noise(4, 0))
     fvd, psnr = scoring.score(clips, clips, metrics=["fvd", "psnr"])
@@ -251,6 +265,25 @@ def test_a_default_may_bear_its_own_name(toy):
         tokens.check_like(rows[0], named.replace("8x1", "9x1"))
 
 
+@pytest.mark.parametrize(
+    "token",
+    [*(f"fvd-{name}" for name, how in fvd.VARIANTS.items() if how.get("pipeline") == name), "fvd-styleganv-01234567"],
+)
+def test_a_pipeline_may_be_said_once_and_blanks_pasted_along(toy, token):
+    """As a variant it need not be said in the computation as well."""
+    real, fake = ArraySource(noise(8, 0)), ArraySource(noise(8, 1))
+    (row,) = scoring.score(fake, real, metrics=[token])
+    head, (computation, version) = row.signature.split("|")[:-2], row.signature.split("|")[-2:]
+    pipeline = row.metric.partition("-")[2].removesuffix("-01234567")
+    once = computation.removeprefix(f"{pipeline},")
+    assert once != computation
+    for said in (computation, once):
+        wanted = f" {' | '.join(head)}|{said}|{version}\n"
+        (again,) = scoring.score(fake, real, metrics=[tokens.token_like(wanted)], like=wanted)
+        assert again.signature == row.signature
+        tokens.check_like(again, wanted)
+
+
 def test_the_aggregate_of_a_signature_is_asked_for(toy):
     protocol = tiny.protocol(samples=3, metric_frames={})
     real = Named({f"test/{n}": clip for n, clip in enumerate(noise(4, 0))})
@@ -266,7 +299,7 @@ def test_what_will_differ_is_said_before_the_work(toy, monkeypatch, tmp_path):
     (row,) = scoring.score(fake, real, metrics=["fvd"])
     monkeypatch.setattr(measuring, "score_chunk", None)
     for old, new, field in (("01234567", "89abcdef", "network"), ("ddof1", "ddof0", "computation")):
-        with pytest.raises(VbenchError, match=f"^fvd comes out as .* which differs in {field} "):
+        with pytest.raises(VbenchError, match=f"^fvd would differ from that signature in {field} [^|]*$"):
             scoring.score(fake, real, metrics=["fvd"], like=row.signature.replace(old, new))
     np.save(tmp_path / "clips.npy", noise(3, 0))
     with pytest.raises(Failure, match='"" is no signature'):

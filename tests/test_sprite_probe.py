@@ -34,7 +34,7 @@ def fresh(count: int, size: str = "128x96", split: str = "test") -> list[Clip]:
     """Clips of a world that the probe was not trained on."""
     world = registry.load("datasets", "wsprites")
     options = world.Options(size=size, frames=FRAMES, seed=901)
-    first, total = world.SPLITS[split].start * 10, len(world.SPLITS[split]) * 10
+    first, total = world.CAST[split].start * 10, len(world.CAST[split]) * 10
     return [world.clip(split, first + at * total // count, options) for at in range(count)]
 
 
@@ -61,11 +61,10 @@ def shares(probe: sprite_probe.Extractor, clips: list[Clip], change=lambda frame
 # What the network in the package reads
 
 
-def test_fresh_clips_are_read(probe, clips):
-    found = shares(probe, clips)
+def test_fresh_clips_are_read(probe):
+    found = shares(probe, fresh(40))
     assert found["seen"] == 1 and found["pixels"] < 0.75
-    assert min(found["action"], found["facing"]) >= 0.99
-    assert found["identity"] >= 0.98  # 99.2 % of 1,536 frames of another world; these are 144
+    assert min(found["action"], found["facing"], found["identity"]) >= 0.99
 
 
 def test_phases_are_read(probe, clips):
@@ -75,9 +74,9 @@ def test_phases_are_read(probe, clips):
 
 
 def test_small_frames_are_read(probe):
-    found = shares(probe, fresh(4, "64x48"))
+    found = shares(probe, fresh(16, "64x48"))
     assert found["seen"] == 1 and found["pixels"] < 0.5  # of these frames, a whole native one
-    assert found["action"] > 0.95 and found["identity"] > 0.9
+    assert found["action"] >= 0.99 and found["identity"] >= 0.98
 
 
 def test_worn_frames_are_read_less_well_but_read(probe, clips):

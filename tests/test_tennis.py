@@ -174,7 +174,7 @@ def test_published_split_sizes(tmp_path):
         for number, (_, length) in zip(numbers, every, strict=True)
     ]
     tables(tmp_path, rallies, [(number, split) for number, (split, _) in zip(numbers, every, strict=True)])
-    for split, theirs in tennis.SPLITS.items():
+    for split, theirs in tennis.THEIRS.items():
         found, cuts = tennis.cut_up(split, Archive((tmp_path,)))
         chosen = list(dict.fromkeys(cut.rally for cut in cuts))
         assert len(found) == 519 and len(cuts) == tennis.EXPECTED[split]

@@ -143,6 +143,9 @@ def test_nemo_without_boxes_or_detector_says_what_to_do(nemo, tmp_path, monkeypa
         (f"{head}a,5,5,1,9\n", "the box of a is empty"),
         (f"{head}a,5,5,nan,9\n", "the box of a is not of four numbers"),
         (f"{head}a,5,5,inf,9\n", "the box of a is not of four numbers"),
+        (f"{head}a,0.2,0.1,0.6,0.5\n", "the box of a is smaller than 2 pixels; give boxes in pixels of the video"),
+        (head, "it has no box; add a row"),
+        ("", "it has no box; add a row"),
     ):
         with pytest.raises(VbenchError, match=why):
             converted("uva-nemo", "all", archive, boxes=boxes(tmp_path / "bad.csv", text))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from vbench_ctl import doctor, weights
+from vbench_ctl import doctor, runs, weights
 from vbench_ctl.cli import main
 from vbench_ctl.cli import weights as command
 from vbench_ctl.errors import ManualStep, UsageError, VbenchError
@@ -547,8 +547,8 @@ def test_harmful_files_are_refused_and_not_run(tmp_path, kind):
     assert not mark.exists()
 
 
-def tensor_pickle(shape, strides, offset=0):
-    """A TorchScript data.pkl with one float tensor that claims a shape."""
+def tensor_pickle(shape, strides, offset=0, count=1):
+    """A TorchScript data.pkl with float tensors of one storage that claim a shape."""
     import torch
 
     class Storage:
@@ -563,7 +563,7 @@ def tensor_pickle(shape, strides, offset=0):
             return ("storage", torch.FloatStorage, "0", "cpu", 4) if isinstance(value, Storage) else None
 
     file = io.BytesIO()
-    Pickler(file, 2).dump({"w": Module()})
+    Pickler(file, 2).dump({"w" * (1 + at): Module() for at in range(count)})
     return file.getvalue()
 
 
@@ -582,6 +582,50 @@ def test_torchscript_tensors_stay_within_their_bytes(tmp_path, shape, strides, o
     assert weights.read(made(tensor_pickle((2, 2), (1, 2))))["w"].tolist() == [[0, 2], [1, 3]]
     with pytest.raises(VbenchError, match=r"impossible shape|beyond its bytes"):
         weights.read(made(tensor_pickle(shape, strides, offset)))
+
+
+def test_torchscript_tensors_over_the_same_bytes_are_bounded(tmp_path):
+    """Layers may share weights, but not hundreds."""
+
+    def made(count):
+        with zipfile.ZipFile(tmp_path / "x.pt", "w") as zipped:
+            zipped.writestr("x/data.pkl", tensor_pickle((1 << 20,), (1,), count=count))
+            zipped.writestr("x/data/0", bytes(4 << 20))
+            zipped.writestr("x/constants.pkl", pickle.dumps((), 2))
+        return tmp_path / "x.pt"
+
+    assert len(weights.read(made(3))) == 3
+    with pytest.raises(VbenchError, match="more values than it has bytes for"):
+        weights.read(made(100))
+
+
+@pytest.mark.parametrize("case", ["terabytes", "deep inside", "nowhere"])
+def test_a_tensor_of_torch_has_bytes_for_what_it_claims(tmp_path, case):
+    import torch
+
+    held = {
+        "terabytes": torch.zeros(1).as_strided((10**6, 10**6), (0, 0)),
+        "deep inside": {"a": [(torch.zeros(1).expand(2),)]},
+        "nowhere": torch.zeros(2, device="meta"),
+    }[case]
+    torch.save({"state_dict": {"whole": torch.zeros(3, 2).t(), "empty": torch.zeros(0)}}, tmp_path / "good.pt")
+    assert weights.read(tmp_path / "good.pt")["whole"].shape == (2, 3)
+    torch.save({"w": held}, tmp_path / "evil.pt")
+    torch.save({"step": 1, "system": {"w": held}, "optimizers": {}, "ema": {}, "facts": {}}, tmp_path / "step-1.pt")
+    for read, file in ((weights.read, "evil.pt"), (runs.restore, "step-1.pt")):
+        with pytest.raises(VbenchError, match=rf"{file}: .*a tensor of shape \(.*\) in [04] bytes"):
+            read(tmp_path / file)
+
+
+def test_weights_beyond_memory_are_a_sentence(tmp_path, monkeypatch):
+    def full(*asked, **how):
+        raise MemoryError("Unable to allocate 8.00 EiB for an array")
+
+    torch_file(tmp_path / "x.pt", torch_arrays())
+    monkeypatch.setattr("torch.load", full)
+    for read in (weights.read, runs.restore):
+        with pytest.raises(VbenchError, match=r"x\.pt: does not fit into memory"):
+            read(tmp_path / "x.pt")
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vbench_ctl import registry
+from vbench_ctl import prepare, registry
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.generators.wsprites import lpc, walk
 
@@ -205,7 +205,7 @@ def test_several_agents():
 
 
 def test_splits_have_disjoint_characters():
-    ranges = list(wsprites.SPLITS.values())
+    ranges = list(wsprites.CAST.values())
     assert [len(r) for r in ranges] == [1037, 130, 129]
     assert sorted(c for r in ranges for c in r) == list(range(1296))
     assert len({wsprites.identity(c) for c in range(1296)}) == 1296
@@ -258,6 +258,46 @@ def test_missing_art_is_named(tmp_path):
     options = wsprites.Options(art="lpc", art_dir=str(tmp_path))
     with pytest.raises(VbenchError, match=r"body/\d.png: not there .* LPC layout"):
         wsprites.clip("test", 11670, options)
+
+
+@pytest.fixture
+def sheets(tmp_path):
+    """A folder with all LPC files, each of its own colour."""
+    for at, name in enumerate(lpc.FILES):
+        path = tmp_path / "lpc" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGBA", lpc.SHEET, (9 * at, 40, 90, 255)).save(path, "png")
+    return tmp_path / "lpc"
+
+
+@pytest.mark.parametrize("name", [lpc.FILES[0], lpc.PHOTO])
+def test_art_that_is_cut_short_is_named(sheets, name):
+    for at in range(lpc.VARIANTS):
+        path = sheets / name.replace("0", str(at))
+        path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(
+        VbenchError, match=rf"{name.replace('0', '.')}: not there or not a whole image; --art-dir wants"
+    ):
+        wsprites.clip("test", 11670, wsprites.Options(art="lpc", art_dir=str(sheets)))
+
+
+def test_a_store_of_lpc_art_knows_the_sheets_and_not_where_they_lie(sheets, tmp_path):
+    def recipe(folder):
+        return prepare.plan("wsprites", splits=["test"], limit=1, art="lpc", art_dir=str(folder)).recipe()
+
+    made, again = recipe(sheets), recipe(shutil.copytree(sheets, tmp_path / "elsewhere"))
+    assert made.fingerprint("test") == again.fingerprint("test") and str(tmp_path) not in repr(made.work)
+    assert json.loads(json.dumps(made.facts))["options"]["art_dir"] == str(sheets)  # there its worlds are drawn from
+    Image.new("RGBA", lpc.SHEET).save(tmp_path / "elsewhere" / lpc.FILES[-2])
+    assert recipe(tmp_path / "elsewhere").fingerprint("test") != made.fingerprint("test")
+    (sheets / lpc.PHOTO).unlink()
+    with pytest.raises(VbenchError, match=rf"{lpc.PHOTO}: not there"):
+        recipe(sheets)
+
+
+def test_a_store_of_our_art_is_told_by_all_its_options():
+    told = "Options(size='128x96', agents=1, frames=90, seed=0, labels='own', art='own', art_dir='')"
+    assert repr(wsprites.Options()) == told
 
 
 def test_variants_name_their_options():

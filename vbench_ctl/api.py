@@ -1,10 +1,11 @@
 """Scores from inside somebody's program: one call on two sets, or an object that is fed batch by batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from vbench_ctl import measuring, networks, pairing, protocols, scoring, sources, tokens
+from vbench_ctl import execute, measuring, networks, pairing, protocols, scoring, sources, tokens
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.networks import Place
 from vbench_ctl.outcome import Outcome
@@ -23,7 +24,7 @@ def score(
     allow_lossy: bool = False,
     device: str = "auto",
     root: str | Path | None = None,
-    workers: int = 1,
+    workers: execute.Workers = 1,
     backend: str = "torch",
 ) -> list[Row]:
     """Score generated clips against real ones: arrays or tensors (N, T, H, W, 3) uint8, paths, or clips one by one.
@@ -32,6 +33,8 @@ def score(
     the command line: "fvd,psnr".
     With `workers` above 1 the calling script needs `if __name__ == "__main__":`, as everywhere in Python.
     """
+    if workers != "ray" and not isinstance(workers, Integral):
+        raise UsageError(f'workers is {workers!r}, expected a number of processes or "ray"')
     named = protocols.load(protocol) if protocol else None
     return scoring.score(
         sources.as_source(fake, "the generated clips"),
@@ -46,7 +49,12 @@ def score(
 
 
 def _tokens(metrics: str | Sequence[str]) -> Sequence[str]:
-    return tokens.split(metrics) if isinstance(metrics, str) else metrics
+    if isinstance(metrics, str):
+        return tokens.split(metrics)
+    found = list(metrics) if isinstance(metrics, Iterable) else [metrics]
+    if not all(isinstance(token, str) for token in found):
+        raise UsageError(f'metrics are {metrics!r}, expected names: "fvd,psnr" or ["fvd", "psnr"]')
+    return found
 
 
 class Scores:

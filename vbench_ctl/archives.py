@@ -191,6 +191,13 @@ class Archive:
                 files.check_name(each.place / each.name)
                 yield match, each
 
+    def only(self, pattern: str, wanted: str) -> Member:
+        """Return the one file that matches; where there is none, say that `wanted` is lacking."""
+        found = self.matching(pattern)
+        if not found:
+            raise self.lacking(wanted)
+        return next(iter(found.values()))
+
     def lacking(self, wanted: str) -> VbenchError:
         """Say that the paths do not hold what the dataset is made of."""
         there = ", ".join(each.name for each in self.members[:3]) or "no file"

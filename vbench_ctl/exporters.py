@@ -2,7 +2,8 @@
 
 A clip lies at its id below the exported folder, under the name of its split where the id does not say it; importing
 the folder (of WebDataset, the unpacked tars) gives the clips back. An export appears under its name when it is whole;
-until then it has a hidden name beside it that stands for its content, and a killed one goes on with what is missing.
+until then it lies in a hidden folder beside it, under a name that stands for its content, and a killed one goes on with
+what is missing.
 """
 
 import hashlib
@@ -19,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from PIL import Image
 
@@ -44,16 +44,23 @@ def export(
     if layout == "videogpt" and folder.suffix.lower() not in HDF5:
         raise UsageError(f"{folder}: the videogpt layout is one file; give it a name that ends in .h5")
     splits = [_Split(store) for store in ([source] if isinstance(source, Store) else source)]
-    if folder.exists() and (layout == "videogpt" or not folder.is_dir() or any(folder.iterdir())):
-        raise VbenchError(f"{folder}: is there already; remove it or choose another place")
+    _refuse_to_replace(folder, layout)
     content = repr([layout, *((split.name, split.store.summary) for split in splits)])
     key = hashlib.sha256(content.encode()).hexdigest()[:12]
-    part = folder.absolute().with_name(f".{folder.stem}.{key}.part{folder.suffix}")
-    with files.explained(folder):
-        part.parent.mkdir(parents=True, exist_ok=True)
+    hidden = folder.absolute().with_name(f".{folder.name}.part")
+    part = hidden / key / folder.name
+    with files.explained(folder), files.locked(hidden):
+        _refuse_to_replace(folder, layout)  # another export may have ended meanwhile
+        part.parent.mkdir(exist_ok=True)
         _LAYOUTS[layout].write(part, splits, advance)
         os.replace(part, folder)
+        shutil.rmtree(hidden)
     return sorted({track for split in splits for track in _LAYOUTS[layout].left_out(set(split.store.tracks))})
+
+
+def _refuse_to_replace(folder: Path, layout: str) -> None:
+    if folder.exists() and (layout == "videogpt" or not folder.is_dir() or any(folder.iterdir())):
+        raise VbenchError(f"{folder}: is there already; remove it or choose another place")
 
 
 class _Split:
@@ -192,7 +199,7 @@ def _samples(split: _Split, scratch: Path, advance: Advance) -> Iterator[tuple[i
 
 def _write_videogpt(path: Path, splits: Iterable[_Split], advance: Advance) -> None:
     """Write all frames of a split in a row, and the starts of clips with the end: TATS leaves the last entry out."""
-    with h5py.File(path, "w") as file:
+    with files.new_hdf5(path) as file:
         for split in splits:
             clips = split.store
             bounds = np.concatenate([[0], np.cumsum(clips.lengths)]).astype(np.int64)

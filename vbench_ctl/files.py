@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import io
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 from vbench_ctl.errors import VbenchError
 
 if TYPE_CHECKING:  # commands must not wait for NumPy
+    import h5py
     import numpy as np
 
 # What HDF5, Pillow and NumPy raise of a broken file, and what comes of entries of another kind; SyntaxError and TokenError of NumPy's header, which is Python.
@@ -34,7 +36,9 @@ MOST_DEFLATED = 1032  # bytes that zlib makes of one
 
 _SCRATCH, _SETTLED_S = "vbench-scratch-", 60  # prefix; seconds in which a new one has surely been locked
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")  # NumPy's word, without an errno, for a full disk
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # a half of a pair in JSON
+_TEMPORARY = re.compile(r"\.(.+?)(?:\.[0-9a-f]{8})?\.part(\.[^.]*)?")  # what `atomic` and exports write to
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")  # what `cell` has put a ' before is told from what began with one
 
 
@@ -65,28 +69,82 @@ def atomic(path: Path) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def new_hdf5(path: Path, **options: Any) -> "Iterator[h5py.File]":
+    """Yield an HDF5 file that appears under its name when it is whole."""
+    import h5py
+
+    with atomic(path) as part, _Patient(part, "w+") as disk:
+        try:
+            with h5py.File(disk, "w", **options) as file:
+                yield file
+        finally:
+            disk.settle()
+
+
+class _Patient(io.FileIO):
+    """A file that tells only at the end that the disk was full: HDF5 crashes when it cannot write."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if not self.failure:
+            try:
+                return super().write(data)
+            except OSError as failure:
+                self.failure = failure
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        return (size or 0) if self.failure else super().truncate(size)
+
+    def settle(self) -> None:
+        """Bring it to the disk and out of memory: a large store would push everything else out of the cache."""
+        if self.failure:
+            raise self.failure
+        os.fsync(self.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def _part_name(stem: str, token: str, suffix: str) -> str:
     return f".{stem}.{token}.part{suffix.lower()}"  # the suffix stays, since writers go by it
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into a sentence about `path`."""
+    """Turn what the operating system refuses into a sentence about `path`, or what it is a temporary part of."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL or any(f"errno = {code}" in str(error) for code in _FULL):  # h5py has it in the text
+        asked = asked_for(path)
+        in_text = any(f"errno = {code}" in str(error) for code in _FULL)  # h5py
+        if error.errno in _FULL or in_text or _CUT_SHORT.search(str(error)):
             raise VbenchError(
-                f"{path}: the disk is full; free some space or choose another place, then run again"
+                f"{asked}: the disk is full; free some space or choose another place, then run again"
             ) from error
         nowhere = isinstance(error, FileNotFoundError) and Path(str(error.filename)) in (path, *path.parents)  # /proc
         if isinstance(error, PermissionError) or error.errno == errno.EROFS or nowhere:
-            raise VbenchError(f"{path}: no permission to write there; choose another place") from error
+            raise VbenchError(f"{asked}: no permission to write there; choose another place") from error
         if error.errno == errno.ENAMETOOLONG:
-            raise VbenchError(f"{path}: that name is too long for this file system; choose a shorter one") from error
+            raise VbenchError(f"{asked}: that name is too long for this file system; choose a shorter one") from error
         if isinstance(error, NotADirectoryError | FileExistsError):
-            raise VbenchError(f"{path}: a file is in the way of a folder; move it or choose another place") from error
+            raise VbenchError(f"{asked}: a file is in the way of a folder; move it or choose another place") from error
         raise
+
+
+def refuse_denied(path: object, error: Exception) -> None:
+    """Say so where it is for want of permission that `path` could not be read."""
+    if isinstance(error, PermissionError):
+        raise VbenchError(f"{path}: no permission to read it; ask whoever owns it") from error
+
+
+def asked_for(path: Path) -> Path:
+    """Return the file or folder that a temporary one, or one inside it, belongs to; any other path as it is."""
+    for place in (*reversed(path.parents), path):
+        if found := _TEMPORARY.fullmatch(place.name):
+            return place.with_name(found[1] + (found[2] or ""))
+    return path
 
 
 def check_space(folder: Path, needed_bytes: float, what: str, advice: str) -> None:
@@ -108,7 +166,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise VbenchError(f"{folder}: another vbench-ctl is writing there; wait for it to end") from None
+            raise VbenchError(f"{asked_for(folder)}: another vbench-ctl is writing there; wait for it to end") from None
         yield
 
 
@@ -163,6 +221,7 @@ def read_json(path: Path) -> Any:
             json.dumps(data, ensure_ascii=False).encode()  # half a character, which could never be written
         return data
     except (OSError, ValueError, RecursionError) as error:
+        refuse_denied(path, error)
         raise VbenchError(f"{path}: not a readable JSON file ({error})") from error
 
 

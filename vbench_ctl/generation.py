@@ -1,11 +1,12 @@
 """Generate the clips a protocol asks for with a baseline or a trained run, into an outputs folder."""
 
+import contextlib
 import csv
 import dataclasses
 import functools
 import io
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -229,6 +230,17 @@ class Model:
 
         return {"run": runs.history(runs.open_run(self.run))}
 
+    def heeded(self, control: str) -> str:
+        """Return what a manifest says was heeded of a protocol's control: "none" by a run that was trained without it."""
+        if not self.run:
+            return str(self.leaf.CONTROL)
+        tracks = controls.CONTROLS[control].tracks
+        if not tracks or not hasattr(self.leaf, "heeds"):
+            return control
+        from vbench_ctl import runs
+
+        return control if set(tracks) & set(self.leaf.heeds(runs.open_run(self.run).recipe.model)) else "none"
+
     def strangeness(self, real: Source | None) -> dict[str, str]:
         """Return what a manifest says of a run that meets other data than it was trained on, as far as both are stores."""
         if not self.run or real is None or "dataset" not in real.manifest:
@@ -288,7 +300,7 @@ def generate(
         "model": model.title,
         "protocol": protocol.id,
         "seed": seed,
-        "control": protocol.control if model.run else model.leaf.CONTROL,
+        "control": model.heeded(protocol.control),
         "dataset": {key: real.manifest.get(key) for key in ("dataset", "variant", "version")},
         **({"absent_sets": absent} if protocol.sets else {}),
         **({"estimated": list(task.estimated)} if model.run and task.estimated else {}),
@@ -308,7 +320,7 @@ def generate(
         timed = chunks[0][0] if chunks and not known else None
         answering = dataclasses.replace(model, device=execute.known_there(model.device, workers))
         generate_chunk = functools.partial(_generate_chunk, _Order(answering, task, seed, out, timed))
-        with progress(f"generate {model.title}", len(wanted), "clips", done) as advance:
+        with _unless_refused(out), progress(f"generate {model.title}", len(wanted), "clips", done) as advance:
             for index, found in execute.run(generate_chunk, chunks, workers, gpu=execute.on_gpu(model.device)):
                 known |= found
                 advance(len(chunks[index]))
@@ -316,6 +328,21 @@ def generate(
         manifest = {**header, **known, "made": made, "clips": [each.entry(task) for each in wanted]}
         files.write_json(out / "manifest.json", manifest)
     return manifest
+
+
+@contextlib.contextmanager
+def _unless_refused(out: Path) -> Iterator[None]:
+    """Leave no manifest where a model refuses what is asked before its first clip."""
+    try:
+        yield
+    except VbenchError:
+        if not _has_clips(out):
+            (out / "manifest.json").unlink(missing_ok=True)
+        raise
+
+
+def _has_clips(out: Path) -> bool:
+    return any(out.rglob("*.mkv"))
 
 
 def count(model: Model, protocol: Protocol, real: Source) -> int:
@@ -339,7 +366,7 @@ def absent_sets(model: Model, task: Task) -> dict[str, str]:
     """Return the sets of a protocol that a model cannot answer, each with the reason."""
     if not task.protocol.sets:
         return {}
-    can = _answered_sets(model.leaf, task)
+    can = _answered_sets(model, task)
     reasons = {
         word: task.absent(word) or ("" if word in can else f"{model.name} cannot be asked that")
         for word in task.protocol.sets
@@ -347,13 +374,13 @@ def absent_sets(model: Model, task: Task) -> dict[str, str]:
     return {word: reason for word, reason in reasons.items() if reason}
 
 
-def _answered_sets(leaf: ModuleType, task: Task) -> Collection[str]:
-    """Return which sets a baseline can answer: what is told to one that heeds nothing makes no difference."""
-    if hasattr(leaf, "sets"):
-        return leaf.sets(task)
-    if is_trained(leaf):
-        return [word for word in controls.SETS if word != "no-actions"]
-    return controls.SETS if leaf.CONTROL == "none" else ()
+def _answered_sets(model: Model, task: Task) -> Collection[str]:
+    """Return which sets a model can answer: what is told to one that heeds nothing makes no difference."""
+    if hasattr(model.leaf, "sets"):
+        return model.leaf.sets(task)
+    if model.heeded(task.protocol.control) == "none":
+        return controls.SETS
+    return [word for word in controls.SETS if word != "no-actions"] if model.run else ()
 
 
 @dataclass(frozen=True)
@@ -604,7 +631,7 @@ def read_control(path: Path) -> dict[str, np.ndarray]:
 
 def _check_same(out: Path, header: dict[str, Any]) -> None:
     """Refuse to mix two models or protocols in one folder."""
-    if not (out / "manifest.json").exists() or not any(out.rglob("*.mkv")):  # a run that was refused made no clip
+    if not (out / "manifest.json").exists() or not _has_clips(out):  # of a run that was stopped at once
         return
     held = outputs_manifest(out)
     for key, value in header.items():

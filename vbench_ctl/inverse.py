@@ -119,7 +119,12 @@ def _learn(taught: store.Store, lesson: Lesson) -> dict[str, np.ndarray]:
     targets = torch.from_numpy(wanted)
     steps_each = clips.shape[1] - 1
     draw = torch.Generator().manual_seed(lesson.seed)
-    with torch.random.fork_rng(devices=[]), progress("learn actions", lesson.steps, "steps") as advance:
+    with (
+        torch.inference_mode(False),  # whoever scores may well have switched gradients off
+        torch.enable_grad(),
+        torch.random.fork_rng(devices=[]),
+        progress("learn actions", lesson.steps, "steps") as advance,
+    ):
         torch.manual_seed(lesson.seed)
         network = _network(lesson, labels)
         optimizer = torch.optim.AdamW(network.parameters(), lr=lesson.rate, weight_decay=1e-2)

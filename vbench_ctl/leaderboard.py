@@ -5,7 +5,7 @@ import functools
 import importlib
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -182,7 +182,8 @@ def collect(
         known = {row.protocol for row in found}
         literature = published_rows(include_unverified)
         found += [row for row in literature if wanted or not paths or row.protocol in known]
-    return select(found, wanted)
+    hidden = published_rows(True) if published else ()
+    return select(found, wanted, {row.protocol for row in hidden})
 
 
 def scored_rows(root: str | Path | None = None) -> list[Row]:
@@ -381,8 +382,8 @@ def printable(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def select(found: Iterable[Row], wanted: Sequence[str]) -> list[Row]:
-    """Keep the rows of the named protocols; all when none is named."""
+def select(found: Iterable[Row], wanted: Sequence[str], unverified: Collection[str] = ()) -> list[Row]:
+    """Keep the rows of the named protocols, all when none is named; of some protocols there are unverified rows besides."""
     found = list(found)
     if not wanted:
         return found
@@ -392,5 +393,6 @@ def select(found: Iterable[Row], wanted: Sequence[str]) -> list[Row]:
     if not kept:
         raise VbenchError(
             f"no rows for {', '.join(sorted(chosen))}; there are some for {', '.join(sorted(ids)) or 'nothing'}"
+            + (", and of the protocol asked for with --include-unverified" if chosen & set(unverified) else "")
         )
     return kept

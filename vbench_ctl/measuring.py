@@ -84,6 +84,11 @@ def decode_chunk(question: Question, pairs: Sequence[Pair]) -> list[Clips]:
 def score_chunk(question: Question, clips: Sequence[Clips]) -> list[Scored]:
     """Compute each metric on the clips of some pairs, and run each network once on them."""
     networks.use(question.place)
+    with networks.undisturbed_by(question.metrics):
+        return _score_chunk(question, clips)
+
+
+def _score_chunk(question: Question, clips: Sequence[Clips]) -> list[Scored]:
     scored = [_score_pair(question, *each) for each in clips]
     done: dict[Any, tuple[list[list[networks.Rows]], list[list[networks.Rows]]]] = {}
     for each in question.metrics:

@@ -6,8 +6,10 @@ no clip is computed twice, whatever is scored beside it, an interrupted run goes
 
 import hashlib
 import importlib
+import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -101,6 +103,40 @@ def _check_device(device: str) -> None:
         raise UsageError(f'networks cannot run on "{device}" here ({reason}); use --device cpu or auto') from error
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let networks compute in float32 whatever the program around has set: autocast, TF32, a default type or device."""
+    import torch
+
+    with ExitStack() as restored:
+        for kind in {"cpu", _place.device.partition(":")[0]} - {"auto"}:  # not settled: no network runs
+            restored.enter_context(torch.autocast(kind, enabled=False))
+        restored.enter_context(torch.device("cpu"))
+        restored.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+        for part, name, exact in _precisions():
+            restored.callback(setattr, part, name, getattr(part, name))
+            setattr(part, name, exact)
+        yield
+
+
+def undisturbed_by(metrics: Iterable[Any]) -> AbstractContextManager[None]:
+    """Return that where metrics have a network or PyTorch is loaded; loading it takes seconds, which others need not spend."""
+    needed = "torch" in sys.modules or any(each.features for each in metrics)
+    return undisturbed() if needed else nullcontext()
+
+
+def _precisions() -> list[tuple[Any, str, Any]]:
+    """Return what lets PyTorch compute with less than float32, by default convolutions with TF32, and the value that does not."""
+    from torch import backends
+
+    if not hasattr(backends.cudnn, "conv"):  # before PyTorch 2.9
+        return [(part, "allow_tf32", False) for part in (backends.cudnn, backends.cuda.matmul)]
+    mkldnn: Any = backends.mkldnn
+    parts = (backends.cudnn.conv, backends.cuda.matmul, mkldnn.conv, mkldnn.matmul)
+    return [(part, "fp32_precision", "ieee") for part in parts]
+
+
 def missing(features: Features) -> str:
     """Say why these features cannot be had here; an empty text if they can."""
     try:
@@ -129,7 +165,8 @@ def remark(features: Features | None) -> str:
 
 def extractor(features: Features) -> Any:
     """Return the loaded and tested network."""
-    return _extractor(features.network, features.weights, features.loading, _place)
+    with undisturbed():
+        return _extractor(features.network, features.weights, features.loading, _place)
 
 
 def of(features: Features, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -146,7 +183,10 @@ def between(features: Features, real: np.ndarray, fake: np.ndarray) -> np.ndarra
     """Return what a network says of each frame of two uint8 clips (T, H, W, 3), float32 (T, D), computed or from the cache."""
     path = _cache_path(features, real, fake)
     found = _read(path, len(real))
-    return _keep(path, extractor(features).between(real, fake)) if found is None else found
+    if found is not None:
+        return found
+    with undisturbed():
+        return _keep(path, extractor(features).between(real, fake))
 
 
 def gathered(parts: Sequence[Rows]) -> np.ndarray:
@@ -187,7 +227,9 @@ def _kept(features: Features, clips: Sequence[np.ndarray]) -> list[tuple[Path, n
     held = {path: _read(path, features.count(clip)) for path, clip in zip(paths, clips, strict=True)}
     lacking = {path: clip for path, clip in zip(paths, clips, strict=True) if held[path] is None}
     if lacking:
-        for path, computed in zip(lacking, _compute(features, list(lacking.values())), strict=True):
+        with undisturbed():
+            found = _compute(features, list(lacking.values()))
+        for path, computed in zip(lacking, found, strict=True):
             held[path] = _keep(path, computed)
     return [(path, rows) for path in paths if (rows := held[path]) is not None]
 

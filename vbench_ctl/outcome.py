@@ -197,7 +197,7 @@ class Outcome:
         network = networks.identity(each.features) if each.features and found.value is not None else ""
         computed = computation(each, self.protocol, self.lossy) + (f",{where}" if where else "")
         runs = f":{self.protocol.runs}runs" if self.protocol and self.protocol.runs > 1 else ""
-        notes = [note, found.note, *self._doubts]
+        notes = [note, found.note, _cut(each, frames), *self._doubts]
         variant = each.base.partition("-")[2]  # with the hash of weights of the user's own
         return Row(
             metric=each.token,
@@ -222,6 +222,12 @@ def _few(each: Metric, fakes: int, reals: int) -> str:
     least, which = min((reals, "real clips"), (fakes, "clips")) if reals else (fakes, "clips")
     enough = getattr(each.module, "ENOUGH", 0)
     return f"only {least} {which}: below {enough} it is biased upwards" if least < enough else ""
+
+
+def _cut(each: Metric, frames: int) -> str:
+    """Say that a network sees fewer frames than the clips have, and which."""
+    seen, which = each.window or (frames, "")
+    return f"of the {frames} frames the {which} {seen} are scored" if seen < frames else ""
 
 
 def _unlike(each: Metric, fakes: Sequence[Scored], reals: Sequence[Scored]) -> str:

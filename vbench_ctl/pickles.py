@@ -2,7 +2,8 @@
 
 A pickle is a program. This reader knows lists, tuples, dicts, numbers, strings, bytes, None and numpy arrays of
 numbers, and stops at the first name of anything else. NumPy's own reconstruction is stood in for: given a made-up
-state it writes outside its memory. A TorchScript archive is a zip with such a pickle and the bytes of its tensors.
+state it writes outside its memory. A TorchScript archive is a zip with such a pickle and the bytes of its tensors; what
+`torch.save` wrote PyTorch reads safely itself, but for tensors that claim more than they have.
 """
 
 import io
@@ -27,8 +28,7 @@ def load(source: Path | bytes) -> Any:
     name = "pickle" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else source.read_bytes()
-        # latin1 is what NumPy's bytes need when Python 2 wrote them
-        found = _Reader(io.BytesIO(data), encoding="latin1").load()
+        found = _Reader(data, 2 * len(data)).load()
         return _plain(found, {}, max(_MOST_VALUES, len(data)))[0]  # each value of an array took at least a byte
     except _Refused as error:
         raise VbenchError(
@@ -53,6 +53,28 @@ def load_torchscript(source: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
+def load_torch(source: Path) -> Any:
+    """Return the tensors and plain data that `torch.save` wrote; a tensor without bytes for each of its values is refused."""
+    import torch
+
+    held = torch.load(source, map_location="cpu", weights_only=True)
+    waiting, seen = [held], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            there = value.untyped_storage().nbytes() if value.device.type == "cpu" else 0
+            if value.numel() * value.element_size() > there:
+                raise _Refused(f"a tensor of shape {tuple(value.shape)} in {there} bytes")
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return held
+
+
 class _Refused(Exception):
     """What a pickle holds beyond plain data."""
 
@@ -60,16 +82,47 @@ class _Refused(Exception):
 class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
     """Looks names up in the table below and nowhere else.
 
-    It is the reader in Python: the one in C makes room for as many memo entries as a pickle claims to have.
+    It is the reader in Python: the one in C makes room for as many memo entries as a pickle claims to have. What is
+    made of bytes that it repeats by reference may come to `most` bytes, or to as many as a small pickle may hold values.
     """
 
-    # reading a bytearray as bytes makes no room either for what is only claimed
-    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8}  # type: ignore[attr-defined]
+    def __init__(self, data: bytes, most: int) -> None:
+        self.room = max(_MOST_VALUES, most)
+        super().__init__(io.BytesIO(data), encoding="latin1")  # what NumPy's bytes need when Python 2 wrote them
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _NAMES:
+        found = self.named(module, name)
+        if found is None:
             raise _Refused(f"{module}.{name}")
-        return _NAMES[module, name]
+        return found if isinstance(found, str | type) else lambda *given: self.counted(found(*given))
+
+    def named(self, module: str, name: str) -> Any:
+        return _NAMES.get((module, name))
+
+    def counted(self, made: Any) -> Any:
+        """Return what was made if there was room for it."""
+        values = getattr(made, "values", made)
+        self.take(len(values) if type(values) is bytes else getattr(values, "nbytes", 0))
+        return made
+
+    def take(self, size: int) -> None:
+        self.room -= size
+        if self.room < 0:
+            raise _Refused("more values than it has bytes for")
+
+    def load_build(self) -> None:
+        made = self.stack[-2]  # type: ignore[attr-defined]
+        if not isinstance(made, _Dtype | _Array | _Module):  # or it could alter the functions below
+            raise _Refused(f"attributes of a {type(made).__name__}")
+        super().load_build()  # type: ignore[misc]
+        self.counted(made)
+
+    # reading a bytearray as bytes makes no room either for what is only claimed
+    dispatch: ClassVar = {
+        **pickle._Unpickler.dispatch,  # type: ignore[attr-defined]
+        pickle.BYTEARRAY8[0]: pickle._Unpickler.load_binbytes8,  # type: ignore[attr-defined]
+        pickle.BUILD[0]: load_build,  # type: ignore[dict-item]
+    }
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Refused("a reference to something outside it")
@@ -85,7 +138,7 @@ def _plain(value: Any, done: dict[int, tuple[Any, int]], most: int) -> tuple[Any
         return done[id(value)]
     done[id(value)] = (None, most + 1)  # stays only for what holds itself
     if isinstance(value, _Array):
-        made: Any = value.array()
+        made: Any = value.values
         parts = [(made, made.size)]
     elif type(value) in (list, tuple):
         parts = [_plain(item, done, most) for item in value]
@@ -121,14 +174,11 @@ class _Dtype:
 
 
 class _Array:
-    __slots__ = ("state",)
+    __slots__ = ("values",)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.state = state
-
-    def array(self) -> np.ndarray:
-        _, shape, dtype, fortran, data = self.state
-        return _filled(data, dtype, shape, "F" if fortran else "C")
+        _, shape, dtype, fortran, data = state
+        self.values = _filled(data, dtype, shape, "F" if fortran else "C")
 
 
 def _dtype(code: Any, *_: Any) -> _Dtype:
@@ -210,22 +260,25 @@ class _ScriptReader(_Reader):
     def __init__(self, archive: zipfile.ZipFile, part: str):
         self.archive = archive
         self.folder = f"{archive.namelist()[0].partition('/')[0]}/{part}"
-        super().__init__(io.BytesIO(archive.read(f"{self.folder}.pkl")))
+        there = sum(entry.compress_size for entry in archive.infolist())
+        super().__init__(
+            archive.read(f"{self.folder}.pkl"), 8 * there
+        )  # each storage is read, copied, and may be shared
 
-    def find_class(self, module: str, name: str) -> Any:
+    def named(self, module: str, name: str) -> Any:
         if module.startswith("__torch__"):
             return _Module
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
-        if (module, name) not in _SCRIPT_NAMES:
-            raise _Refused(f"{module}.{name}")
-        return _SCRIPT_NAMES[module, name]
+        return _SCRIPT_NAMES.get((module, name))
 
     def persistent_load(self, pid: Any) -> _Tensor:
         kind, dtype, key, *_ = pid
         if kind != "storage" or dtype not in _STORAGES.values():
             raise _Refused("a reference to something that is no tensor")
-        return _Tensor(np.frombuffer(self.archive.read(f"{self.folder}/{key}"), dtype))
+        place = f"{self.folder}/{key}"
+        self.take(self.archive.getinfo(place).file_size)
+        return _Tensor(np.frombuffer(self.archive.read(place), dtype))
 
 
 def _tensor(storage: _Tensor, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:

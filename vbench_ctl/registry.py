@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
-from vbench_ctl.errors import VbenchError, unknown
+from vbench_ctl.errors import UsageError, VbenchError, unknown
 
 GROUP = "vbench_ctl"
 # A generated dataset is used like a downloaded one, so both folders hold datasets.
@@ -104,6 +104,12 @@ def option(default: Any, help: str, choices: Sequence[str] = (), file: bool = Fa
     The manifest has the hash of a `file` instead of its path.
     """
     return field(default=default, metadata={"help": help, "choices": choices, "file": file})
+
+
+def check_size(size: int, most: int) -> None:
+    """Refuse a side of frames that is not from 8 to `most` pixels; `Options` call it."""
+    if not 8 <= size <= most:
+        raise UsageError(f"--size {size}: it must be between 8 and {most} pixels")
 
 
 def words(options: Mapping[str, Any], kind: type | None = None) -> list[str]:

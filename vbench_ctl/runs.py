@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vbench_ctl import __version__, fetch, files, provenance, recipes
+from vbench_ctl import __version__, fetch, files, pickles, provenance, recipes
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.recipes import DataSettings, Recipe, TrainingSettings
 
@@ -221,12 +221,10 @@ def save(folder: Path, stage: str, state: dict[str, Any], keep: int) -> Path:
 
 def restore(path: Path) -> dict[str, Any]:
     """Read a checkpoint into the processor's memory; nothing in it is executed."""
-    import torch
-
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
+        state = pickles.load_torch(path)
+    except MemoryError as error:
+        raise VbenchError(f"{path}: does not fit into memory; restore it on a larger machine") from error
     except Exception as error:  # a broken file can fail in any way
         reason = str(error).partition("\n")[0]
         raise VbenchError(

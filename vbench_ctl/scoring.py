@@ -71,7 +71,9 @@ def score(
     pairs = pairing.pairs(protocol, real, fake, alone=not any(each.compares_cases for each in able))
     chunks = measuring.chunked(pairs)
     results: list[Any] = [None] * len(chunks)
-    question = measuring.Question(fake, real, protocol, able, place, _inverses(able, real, place), codings)
+    with networks.undisturbed_by(able):
+        inverses = _inverses(able, real, place)
+    question = measuring.Question(fake, real, protocol, able, place, inverses, codings)
     decode, answer = (functools.partial(step, question) for step in (measuring.decode_chunk, measuring.score_chunk))
     with progress("score", len(pairs), "clips") as advance:
         for index, result in execute.run(answer, chunks, workers, execute.on_gpu(place.device), decode):

@@ -80,39 +80,10 @@ def tracks_sha256(clip: Clip) -> bytes:
 @contextmanager
 def new_shard(path: Path, encoding: str | None = None, **attributes: str) -> "Iterator[ShardWriter]":
     """Yield a writer of clips; the HDF5 file appears under its name when it is whole."""
-    with files.atomic(path) as part, _ShardFile(part, "w+") as disk:
-        try:
-            with h5py.File(disk, "w", libver="v110") as file:
-                writer = ShardWriter(file, encoding)
-                yield writer
-                writer.finish(attributes)
-        finally:
-            disk.settle()
-
-
-class _ShardFile(io.FileIO):
-    """A file that tells only at the end that the disk was full: HDF5 crashes when it cannot write."""
-
-    failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        if not self.failure:
-            try:
-                return super().write(data)
-            except OSError as failure:
-                self.failure = failure
-        return len(data)
-
-    def truncate(self, size: int | None = None) -> int:
-        return (size or 0) if self.failure else super().truncate(size)
-
-    def settle(self) -> None:
-        """Bring it to the disk and out of memory: a large store would push everything else out of the cache."""
-        if self.failure:
-            raise self.failure
-        os.fsync(self.fileno())
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    with files.new_hdf5(path, libver="v110") as file:
+        writer = ShardWriter(file, encoding)
+        yield writer
+        writer.finish(attributes)
 
 
 class ShardWriter:
@@ -776,6 +747,7 @@ class _Shard:
         try:
             self._opened().complete(self._read_index)
         except files.DAMAGED as error:
+            files.refuse_denied(path, error)
             raise VbenchError(
                 f"{path}: missing, cut short or not a shard of a store ({_why(error)}); {_remedy(path)}"
             ) from error
@@ -820,6 +792,7 @@ class _Shard:
         try:
             return self._opened().complete(lambda: read(self._opened().hdf5()))
         except files.DAMAGED as error:
+            files.refuse_denied(self.path, error)
             raise VbenchError(f"{self.path}: cannot be read ({_why(error)}); {_remedy(self.path)}") from error
         finally:
             self.close()
@@ -843,6 +816,7 @@ class _Shard:
         try:
             return self._opened().complete(lambda: self._read(name, rows, out))
         except files.DAMAGED as error:
+            files.refuse_denied(self.path, error)
             raise VbenchError(f"{self.path}: {name} cannot be read ({_why(error)}); {_remedy(self.path)}") from error
 
     def _opened(self) -> "_File":

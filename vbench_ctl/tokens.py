@@ -111,6 +111,12 @@ class Metric:
         wanted = getattr(self.module, "lesson", None)
         return wanted(**self.options) if wanted else None
 
+    @property
+    def window(self) -> tuple[int, str] | None:
+        """Return how many frames of a longer clip its network sees, and which, where it does not see all."""
+        wanted = getattr(self.module, "window", None)
+        return wanted(**self.options) if wanted else None
+
     def samples_of(self, protocol: Protocol | None) -> int:
         """Return how many samples of a case it takes."""
         return protocol.samples_of(self.listed) if protocol else 1
@@ -161,7 +167,7 @@ def split(text: str) -> list[str]:
 
 def token_like(wanted: str) -> str:
     """Return the metric that a signature names, if this version computes it as the signature says."""
-    parts = wanted.split("|")
+    parts = _fields(wanted)
     if len(parts) != len(rows.SIGNATURE_FIELDS):
         raise UsageError(f'"{wanted}" is no signature; expected {" | ".join(rows.SIGNATURE_FIELDS)}')
     name, variant, _, _, count, _, version = parts
@@ -178,7 +184,8 @@ def check_like(row: Row, wanted: str) -> None:
     """Refuse a score that was not computed as a signature says."""
     if row.value is None:
         raise VbenchError(row.note)
-    _check_alike(row.metric, row.signature, wanted)
+    if differing := rows.difference(_in_our_words(wanted), row.signature):
+        raise VbenchError(f"{row.metric} comes out as {row.signature}, which differs in {differing}")
 
 
 def check_beforehand(each: Metric, wanted: str, protocol: Protocol | None, lossy: str) -> None:
@@ -189,22 +196,22 @@ def check_beforehand(each: Metric, wanted: str, protocol: Protocol | None, lossy
     fields[2] = networks.identity(each.features) if each.features else "-"
     if not each.reads_manifest:  # which says more of the computation
         fields[5] = computation(each, protocol, lossy)
-    _check_alike(each.token, "|".join(fields), wanted)
-
-
-def _check_alike(token: str, ours: str, wanted: str) -> None:
-    wanted = _in_our_words(wanted)
-    if ours != wanted:
-        raise VbenchError(f"{token} comes out as {ours}, which differs in {rows.difference(wanted, ours)}")
+    if differing := rows.difference(_in_our_words(wanted), "|".join(fields)):
+        raise VbenchError(f"{each.token} would differ from that signature in {differing}")
 
 
 def _in_our_words(wanted: str) -> str:
-    """Return a signature whose variant is called by its option, "fvd|tf|...|ddof1|v1", as this version writes it."""
-    fields, ours = wanted.split("|"), metric(token_like(wanted))
-    called, fields[1] = fields[1], ours.base.partition("-")[2] or "default"
-    if called != fields[1] and ours.module.signature(**ours.options).startswith(f"{called},"):
-        fields[5] = f"{called},{fields[5].removeprefix(f'{called},')}"
+    """Return a signature that says its pipeline in the variant alone, "fvd|tf|...|ddof1|v1", as this version writes it."""
+    fields, ours = _fields(wanted), metric(token_like(wanted))
+    pipeline = fields[1].removesuffix(f"-{ours.own}")
+    fields[1] = ours.base.partition("-")[2] or "default"
+    if ours.module.signature(**ours.options).startswith(f"{pipeline},"):
+        fields[5] = f"{pipeline},{fields[5].removeprefix(f'{pipeline},')}"
     return "|".join(fields)
+
+
+def _fields(signature: str) -> list[str]:
+    return [field.strip() for field in signature.split("|")]
 
 
 def computation(each: Metric, protocol: Protocol | None, lossy: str) -> str:

@@ -438,7 +438,7 @@ def _memory_explained(settings: TrainingSettings, device: torch.device) -> Itera
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_memory(error):
+        if not is_memory(error):
             raise
         wanted = " ".join(str(error).split())[:300]
         raise VbenchError(
@@ -448,7 +448,7 @@ def _memory_explained(settings: TrainingSettings, device: torch.device) -> Itera
         ) from error
 
 
-def _is_memory(error: Exception) -> bool:
+def is_memory(error: Exception) -> bool:
     """Tell whether memory did not suffice: PyTorch has several words for it."""
     texts: tuple[str, ...] = (
         "out of memory",
@@ -691,7 +691,7 @@ def _fitting(run: Run, stage: str, state: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError, RuntimeError) as error:
-        if _is_memory(error):
+        if is_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
         raise VbenchError(

@@ -276,8 +276,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
                 raise VbenchError(f"{path}: is cut short, the end of the file is missing; copy or fetch it again")
             yield container, _video_stream(path, container)
     except (av.error.FFmpegError, UnicodeDecodeError) as error:  # the latter of the container's texts
-        if isinstance(error, PermissionError):
-            raise VbenchError(f"{path}: no permission to read it; ask whoever owns it") from error
+        files.refuse_denied(path, error)
         reason = getattr(error, "strerror", None) or error
         raise VbenchError(
             f"{path}: cannot be read as a video ({reason}); it is damaged or something else, fetch it again"
@@ -609,7 +608,7 @@ def _write_array(path: Path, clip: np.ndarray) -> None:
     elif path.suffix == ".npz":
         np.savez_compressed(path, frames=clip)
     else:
-        with h5py.File(path, "w") as file:
+        with files.new_hdf5(path) as file:
             file.create_dataset("frames", data=clip, chunks=(1, *clip.shape[1:]), compression="gzip")
 
 

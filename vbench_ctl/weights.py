@@ -204,9 +204,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise VbenchError(
             f"{path}: holds more than tensors and plain data, or is damaged; nothing of it was run"
         ) from error
-    except (VbenchError, MemoryError):
+    except VbenchError:
         raise
+    except MemoryError as error:
+        raise VbenchError(f"{path}: does not fit into memory; read it on a larger machine") from error
     except Exception as error:  # a broken file can fail in any way
+        files.refuse_denied(path, error)
         reason = str(error).partition("\n")[0]
         raise VbenchError(f"{path}: is not a whole file of weights ({reason}); fetch it again") from error
     if not tensors:
@@ -496,9 +499,7 @@ def _zipped(path: Path) -> dict[str, np.ndarray]:
 
 
 def _torch(path: Path) -> dict[str, np.ndarray]:
-    import torch
-
-    held = torch.load(path, map_location="cpu", weights_only=True)
+    held = pickles.load_torch(path)
     for key in _WRAPPERS:
         if isinstance(held, dict) and isinstance(held.get(key), dict):
             held = held[key]

@@ -70,6 +70,11 @@ def build(settings: Settings, data: "DataFacts", stage: str, earlier: dict[str, 
     return stages.build(settings, data, stage, earlier)
 
 
+def heeds(settings: Settings) -> tuple[str, ...]:
+    """Return the tracks that a run is told."""
+    return settings.told
+
+
 def generate(system: "System", asked: Sequence["Asked"]) -> list["Made"]:
     """Continue clips; a state that the store lacks is estimated from the real frames."""
     from vbench_ctl.baselines.ccvs import continuation

@@ -1,6 +1,6 @@
 """The first stage of CCVS: the frame autoencoder and its two discriminators, as they are trained."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from vbench_ctl.baselines.ccvs.frames import normalised, pixels
 from vbench_ctl.baselines.ccvs.networks import Decoder, Encoder, Features, Healthy, Quantiser, perplexity
 from vbench_ctl.baselines.ccvs.settings import Settings
 from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.frames import psnr
 from vbench_ctl.training import Batch, Update
 
 R1_EVERY = 16
@@ -248,9 +249,8 @@ class System(Autoencoder):
         codes, features = self.codes(clips)
         latent = self.quantiser.words(codes.unflatten(1, (-1, self.tokens)), self.size)
         made = self._continued(latent, features[0], clips.shape[1])
-        error = (made - clips[:, 1:]).square().mean((2, 3, 4)) / 4
         used = perplexity(codes, self.settings.codes)
-        return {"psnr": float((-10 * (error + 1e-8).log10()).mean()), "words_used": float(used)}
+        return {"psnr": psnr(clips[:, 1:], made), "words_used": float(used)}
 
     def pictures(self, batch: Batch, step: int) -> list[tuple[str, np.ndarray]]:
         """Return real clips and what becomes of them, each uint8 (T, H, W, 3)."""
@@ -266,8 +266,3 @@ class System(Autoencoder):
 
 def _logs(terms: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: term.detach() for name, term in terms.items()}
-
-
-def chosen(state: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-    """Return the weights of some networks of a state dict."""
-    return {key: value for key, value in state.items() if key.partition(".")[0] in names}

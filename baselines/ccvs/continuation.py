@@ -17,8 +17,6 @@ from vbench_ctl.controls import TOLD
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.generation import Asked, Made, drawing
 
-TRACKS = {"state": ("state",), "sound": ("stft",)}  # that stand for a control
-
 
 def made(system: System, asked: Sequence[Asked]) -> list[Made]:
     """Continue clips, some at once, each with the states that its model was told and those read from its frames."""
@@ -47,12 +45,12 @@ def _made(system: System, asked: Sequence[Asked], options: Options) -> list[Made
         tokens = Tokens(codes, ending=ending_codes, ending_time=time)
     tracks = {
         name: _stacked([each.controls[name] for each in asked], device)
-        for name in (*TRACKS.get(settings.control, settings.control_tracks), settings.label_track)
+        for name in settings.told
         if name in first.controls
     }
     if isinstance(system.control, State) and "state" not in tracks and first.real is not None:
         tracks["state"] = _read(system, _stacked([each.real for each in asked if each.real is not None], device))
-    states = _states(system, codes, tracks, given, total, options)
+    states = _states(system, codes, tracks, len(first.context), given, total, options)
     tokens = Tokens(codes, states, tokens.ending, tokens.ending_time, _label(system, tracks))
     choices = Choices(
         Choice(options.top_k, options.temperature, options.greedy),
@@ -60,9 +58,7 @@ def _made(system: System, asked: Sequence[Asked], options: Options) -> list[Made
         options.beams,
         options.swapped_beams,
     )
-    rendering = Rendering(
-        options.memory, options.keep_first, "ending" if options.end_context == "ending" else "last-given"
-    )
+    rendering = Rendering(options.memory, options.keep_first, options.end_context)
     script = Script(total - settings.ending, choices, rendering, options.step_by_step, options.window)
     frames, _ = system.continued(tokens, features, ending, script, _draw(asked))
     start = len(first.context)
@@ -137,11 +133,11 @@ def _length(asked: Asked, options: Options) -> int:
 
 
 def _states(
-    system: System, codes: Tensor, tracks: dict[str, Tensor], given: int, total: int, options: Options
+    system: System, codes: Tensor, tracks: dict[str, Tensor], context: int, given: int, total: int, options: Options
 ) -> Tensor | None:
-    """Return the control tokens that are known: of all frames if they are kept, else of the given ones."""
+    """Return the control tokens that are known: of all frames if they are kept, else of those `given` of the context."""
     control = system.settings.control
-    names = TRACKS.get(control, system.settings.control_tracks)
+    names = system.settings.of_frames
     if control == "none":
         return None
     if not given:
@@ -150,7 +146,7 @@ def _states(
         )
     there = all(name in tracks for name in names)
     # As a protocol with context-audio has it.
-    of_given = there and all(tracks[name].shape[1] == given for name in names)
+    of_given = there and all(tracks[name].shape[1] == context for name in names)
     kept = {"yes": True, "no": False}.get(options.keep_state, there and not of_given and not options.square_path)
     if options.square_path:
         return _square(system, codes, total)

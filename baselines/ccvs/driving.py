@@ -12,9 +12,8 @@ from vbench_ctl.baselines.ccvs.sampling import Choice, Choices, complete
 from vbench_ctl.baselines.ccvs.synthesis import Painter, Rendering, System
 from vbench_ctl.baselines.ccvs.transformer import Tokens
 from vbench_ctl.errors import UsageError
+from vbench_ctl.generation import drawing
 from vbench_ctl.play.player import Control, Player, Start, choices, entry
-
-LARGEST = 2**63  # of a seed of torch
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def player(system: System, start: Start) -> Player:
         count = system.autoencoder.tokens
         tokens = _told(system, state.tokens, control)
         made = tokens.frames.shape[1]
-        source = torch.Generator().manual_seed(_seed(start.seed, made // count))
+        source = drawing((start.seed, made // count))
         with synthesis.memory_explained(device):
             tokens = complete(
                 system.transformer, tokens, made + count, choosing, lambda: torch.rand(1, generator=source)
@@ -107,7 +106,3 @@ def _where(system: System, start: Start) -> tuple[float, ...]:
     found: Tensor | None = system.control_tokens({}, codes)
     assert found is not None and isinstance(system.control, synthesis.State)
     return tuple(system.control.values(found)[0, 0].tolist())
-
-
-def _seed(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) % LARGEST

@@ -34,7 +34,7 @@ class Strength:
     sigma: float = 0.1
     zoom: tuple[float, float] = (0.9, 1.1)
     blur: tuple[float, float] = (0.0, 2.0)  # sigma in pixels; nothing is blurred when both are 0
-    corruption: float = 0.5  # the part of the context that is blanked
+    corruption: float = 0.5  # 0: none of the context is blanked; above 0: about half, whatever it is, as released
 
 
 @dataclass(frozen=True)

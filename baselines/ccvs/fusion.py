@@ -13,7 +13,6 @@ from vbench_ctl.baselines.ccvs.layers import SLOPE, Conv, Equalised, correlation
 SHIFTS = 49
 FLOOR = 1e-6  # keeps the blend finite where every context is occluded
 PROJECTED = 16  # features that the correlation compares, at least
-ESTIMATOR = (128, 64, 32)  # channels in front of the heads
 
 
 class Motion(NamedTuple):
@@ -105,7 +104,7 @@ class Subpixel(Heads):
 class Fusion(nn.Module):
     """One level: matching, refinement, blend. Level 0 is the coarsest."""
 
-    def __init__(self, features: int, level: int, widths: Sequence[int] = ESTIMATOR) -> None:
+    def __init__(self, features: int, level: int, widths: Sequence[int]) -> None:
         super().__init__()
         kernel = 2 ** (level // 2 + 1) + 1
         self.scale = 2**level

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vbench_ctl.baselines.ccvs.fusion import ESTIMATOR, Fusion, Motion
+from vbench_ctl.baselines.ccvs.fusion import Fusion, Motion
 from vbench_ctl.baselines.ccvs.layers import Conv, Linear, Residual
 
 COMMITMENT = 0.25
@@ -145,9 +145,7 @@ class Decoded(NamedTuple):
 class Decoder(nn.Module):
     """Latent maps -> frames, taking over what earlier frames show."""
 
-    def __init__(
-        self, widths: Sequence[int], code_width: int, shared: float, flow_widths: Sequence[int] = ESTIMATOR
-    ) -> None:
+    def __init__(self, widths: Sequence[int], code_width: int, shared: float, flow_widths: Sequence[int]) -> None:
         super().__init__()
         coarse_to_fine = list(reversed(widths))
         self.shared = [int(shared * width) for width in coarse_to_fine]

@@ -16,6 +16,7 @@ from vbench_ctl.baselines.ccvs.autoencoder import Autoencoder
 from vbench_ctl.baselines.ccvs.settings import Settings
 from vbench_ctl.baselines.ccvs.synthesis import System
 from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.features import misfits
 from vbench_ctl.training import DataFacts
 
 # Label there -> stage and network here; `_ema` behind a label is the averaged network.
@@ -146,17 +147,17 @@ def _check_whole(
         control = building.controls(settings, frozen)
         system = System(settings, frozen, control, building.control_tokens(settings, facts))
     wanted = {
-        name: tuple(value.shape)
-        for name, value in system.state_dict().items()
-        if transformer or not name.startswith("transformer.")
+        name: value for name, value in system.state_dict().items() if transformer or not name.startswith("transformer.")
     }
-    found = {name: tuple(value.shape) for name, value in held.items()}
-    for name in [*wanted, *found]:
-        if wanted.get(name) != found.get(name):
-            raise VbenchError(
-                f"{folder}: {name} is {found.get(name, 'nowhere')}, expected {wanted.get(name, 'nothing of that name')} beside the "
-                "other weights; put the files of one model of 16lemoing/ccvs there"
-            )
+    for name, found, expected in misfits(held, wanted):
+        there, here = (
+            ("nowhere" if found is None else found),
+            ("nothing of that name" if expected is None else expected),
+        )
+        raise VbenchError(
+            f"{folder}: {name} is {there}, expected {here} beside the other weights; put the files of one model of "
+            "16lemoing/ccvs there"
+        )
 
 
 def _files(folder: Path, options: Told) -> dict[str, Path]:

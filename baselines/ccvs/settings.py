@@ -50,7 +50,9 @@ class Settings:
     elastic_sigma: float = 0.1
     elastic_zoom: tuple[float, float] = (0.9, 1.1)
     elastic_blur: tuple[float, float] = (0.0, 2.0)
-    elastic_corruption: float = 0.5
+    elastic_corruption: float = (
+        0.5  # 0: none of the context is blanked; above 0: about half, whatever it is, as released
+    )
     weight_codes: float = 1.0
     weight_pixels: float = 1.0
     weight_perceptual: float = 10.0  # 0: trains without VGG-19, which is not the published objective
@@ -89,6 +91,8 @@ class Settings:
             )
         if self.clip_frames < (3 if self.ending_context else 2):
             raise UsageError(f"ccvs: model.clip_frames is {self.clip_frames}, expected at least 2, or 3 with an ending")
+        if self.memory < 1 + self.ending_context:
+            raise UsageError(f"ccvs: model.memory is {self.memory}, expected at least 2 with model.ending_context")
         if not 0 < self.video_share <= 1:
             raise UsageError(f"ccvs: model.video_share is {self.video_share}, expected above 0 and at most 1")
         if not 0 < self.codebook_decay < 1:
@@ -106,6 +110,16 @@ class Settings:
                 f'ccvs: model.control = "{self.control}" needs a first frame and knows no last one; set it to "none", or '
                 "ending and unconditional to false"
             )
+
+    @property
+    def of_frames(self) -> tuple[str, ...]:
+        """The tracks that stand before the tokens of each frame."""
+        return {"state": ("state",), "sound": ("stft",)}.get(self.control, self.control_tracks)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The tracks that the transformer is told, the class of a clip too."""
+        return (*self.of_frames, self.label_track) if self.label_track else self.of_frames
 
     @property
     def strength(self) -> "Strength":

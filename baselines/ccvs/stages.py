@@ -10,6 +10,7 @@ from vbench_ctl.baselines.ccvs.autoencoder import Autoencoder
 from vbench_ctl.baselines.ccvs.networks import Quantiser, SoundDecoder, SoundEncoder, StateEstimator
 from vbench_ctl.baselines.ccvs.settings import Settings
 from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.features import misfits
 from vbench_ctl.training import DataFacts
 
 State = Mapping[str, Tensor]
@@ -75,12 +76,10 @@ def _check_tracks(data: DataFacts, *names: str) -> None:
 def _load(network: nn.Module, state: State, stage: str, prefix: str) -> None:
     """Take the weights of an earlier stage, whose sizes may be of another recipe."""
     wanted = network.state_dict()
-    for name, value in wanted.items():
-        held = state.get(prefix + name)
-        if held is None or held.shape != value.shape:
-            found = "nothing" if held is None else str(tuple(held.shape))
-            raise VbenchError(
-                f"ccvs: the stage {stage} has {found} for {prefix}{name}, and [model] expects {tuple(value.shape)}; undo what "
-                f"you changed in [model], or train the stage {stage} anew with another --out"
-            )
-    network.load_state_dict({name: state[prefix + name] for name in wanted})
+    held = {name: state[prefix + name] for name in wanted if prefix + name in state}
+    for name, found, expected in misfits(held, wanted):
+        raise VbenchError(
+            f"ccvs: the stage {stage} has {'nothing' if found is None else found} for {prefix}{name}, and [model] expects "
+            f"{expected}; undo what you changed in [model], or train the stage {stage} anew with another --out"
+        )
+    network.load_state_dict(held)

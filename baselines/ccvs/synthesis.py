@@ -8,7 +8,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,13 +21,11 @@ from vbench_ctl.baselines.ccvs.sampling import Choices, Draw, complete
 from vbench_ctl.baselines.ccvs.settings import Settings
 from vbench_ctl.baselines.ccvs.transformer import Tokens, Transformer
 from vbench_ctl.errors import UsageError, VbenchError
-from vbench_ctl.training import Batch, Update
+from vbench_ctl.training import Batch, Update, is_memory
 
 BETAS = (0.9, 0.95)
 SQUARE = (10 / 64, 0.2, 0.8)  # step per frame and borders of the square path, 16lemoing/ccvs:helpers/generator.py
 SHOWN = 2  # clips on a sheet of samples
-
-EndContext = Literal["last-given", "ending"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Rendering:
 
     memory: int = 15  # earlier frames
     keep_first: int = 0  # of them, the first ones that stay when the memory is full
-    end_context: EndContext = "last-given"  # with an ending: what is one context more for every frame
+    end_context: str = "last-given"  # with an ending: that or "ending" is one context more for every frame
 
     def __post_init__(self) -> None:
         if self.memory < 1 or not 0 <= self.keep_first < self.memory:
@@ -124,7 +121,7 @@ class System(nn.Module):
         sizes = (settings.layers, settings.heads, settings.width)
         grid = autoencoder.size if settings.grid_places else None
         self.transformer = Transformer(
-            layout, settings.codes, symbols, *sizes, settings.labels, grid, scale=settings.first_weights
+            layout, settings.codes, symbols, *sizes, settings.first_weights, settings.labels, grid
         )
 
     # Training
@@ -264,8 +261,8 @@ def memory_explained(device: torch.device) -> Iterator[None]:
     """Say what to lower when there is no room."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_memory(error):
             raise
         reason = str(error).partition("\n")[0]
         raise VbenchError(

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from vbench_ctl.baselines.ccvs import layouts
 from vbench_ctl.baselines.ccvs.layouts import ENDING, FRAME, LABEL, START, STATE, Item, Layout
 
-SCALE = 0.02  # of the first weights, as released
 DECAY = 0.01
 
 
@@ -112,11 +111,11 @@ class Transformer(nn.Module):
         layers: int,
         heads: int,
         width: int,
+        scale: float,
         labels: int = 0,
         grid: tuple[int, int] | None = None,
-        scale: float = SCALE,
     ) -> None:
-        """`grid` asks for a table each for rows and columns in place of one for the places of a frame."""
+        """`scale` is of the first weights; `grid` asks for tables of rows and columns in place of one of a frame's places."""
         super().__init__()
         self.layout, self.codes, self.state_codes, self.grid = layout, codes, state_codes, grid
         if layout.start:

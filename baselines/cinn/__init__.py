@@ -62,6 +62,11 @@ def build(settings: Settings, data: "DataFacts", stage: str, earlier: dict[str, 
     return system
 
 
+def heeds(settings: Settings) -> tuple[str, ...]:
+    """Return the tracks that a run is told."""
+    return (settings.control,) if settings.control else ()
+
+
 def generate(system: "FlowStage", asked: Sequence["Asked"]) -> list[np.ndarray]:
     """Continue the last given frame of each clip by uint8 (predict, H, W, 3)."""
     # One at a time: what a clip becomes does not depend on which others are asked for.

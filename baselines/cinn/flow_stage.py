@@ -11,6 +11,7 @@ from vbench_ctl.baselines.cinn import frame_stage, losses, video_stage
 from vbench_ctl.baselines.cinn.flow import Flow
 from vbench_ctl.baselines.cinn.settings import Settings
 from vbench_ctl.errors import VbenchError
+from vbench_ctl.features import misfits
 from vbench_ctl.frames import normalised, pixels
 from vbench_ctl.training import Batch, Update
 
@@ -48,9 +49,12 @@ class FlowStage(nn.Module):
         for stage, name, part in places:
             start = f"{name}."
             held = {key.removeprefix(start): value for key, value in earlier[stage].items() if key.startswith(start)}
-            wanted = part.state_dict()
-            if held.keys() != wanted.keys() or any(held[key].shape != wanted[key].shape for key in wanted):
-                raise VbenchError(_misfit(stage, start, held, wanted))
+            for key, found, expected in misfits(held, part.state_dict()):
+                had, asked = ("nothing" if each is None else str(list(each)) for each in (found, expected))
+                raise VbenchError(
+                    f"cinn: the stage {stage} was trained with {start}{key} of {had}, and [model] asks for {asked}; undo what "
+                    f"you changed in [model], or train the stage {stage} anew"
+                )
             part.load_state_dict(held)
 
     def train(self, mode: bool = True) -> "FlowStage":
@@ -136,17 +140,3 @@ class FlowStage(nn.Module):
             *zip(labels, torch.cat([frames[:, :1].expand_as(made[:, :1]), made], 1), strict=True),
         ]
         return [(label, pixels(clip).cpu().numpy()) for label, clip in rows]
-
-
-def _misfit(stage: str, start: str, held: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """Say what does not fit."""
-
-    def said(state: Mapping[str, Tensor], key: str) -> str:
-        return str(list(state[key].shape)) if key in state else "nothing"
-
-    keys = [*wanted, *held]
-    key = next(key for key in keys if said(held, key) != said(wanted, key))
-    return (
-        f"cinn: the stage {stage} was trained with {start}{key} of {said(held, key)}, and [model] asks for "
-        f"{said(wanted, key)}; undo what you changed in [model], or train the stage {stage} anew"
-    )

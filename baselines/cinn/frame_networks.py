@@ -3,7 +3,6 @@
 CompVis/image2video-synthesis-using-cINNs:stage2_cINN/AE/modules. Only the encoder is needed after training.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -12,13 +11,10 @@ import torchvision
 from torch import Tensor, nn
 
 from vbench_ctl.baselines.cinn.norms import FrozenSpectralNorm, Layer, spectral
+from vbench_ctl.baselines.cinn.settings import CHUNKS, WIDTHS
 
 EPS = 1e-4  # of the batch norms
 CLASS_WIDTH = 128
-# By the side of the pictures: channels before and after each block, in units of the generator's width; how much of the
-# embedding each block sees. 64 and 128 as released; 32 is ours.
-WIDTHS = {32: (16, 8, 4, 1), 64: (16, 16, 8, 4, 1), 128: (16, 16, 8, 4, 2, 1)}
-CHUNKS = {32: 10, 64: 10, 128: 20}
 ATTENTION_BEFORE = 4  # block; so only pictures of 128 have attention
 
 
@@ -135,11 +131,10 @@ class Generator(nn.Module):
         return self.colorize.parametrizations.weight.original  # type: ignore[union-attr,return-value]
 
 
-def class_head(embedding: int, hidden: int = 2000, classes: int = 1000, depth: int = 2) -> nn.Sequential:
+def class_head(embedding: int, hidden: int = 2000, classes: int = 1000) -> nn.Sequential:
     """Return the network from an embedding (B, D) to a soft class (B, K)."""
     parts: list[nn.Module] = []
-    widths: Sequence[int] = (embedding, *[hidden] * (depth + 1))
-    for before, after in pairwise(widths):
+    for before, after in pairwise((embedding, hidden, hidden, hidden)):
         parts += [nn.Linear(before, after), nn.LeakyReLU()]
     return nn.Sequential(*parts, nn.Linear(hidden, classes), nn.Softmax(1))
 

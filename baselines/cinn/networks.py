@@ -19,10 +19,6 @@ SLOPE = 0.2  # of the leaky ReLUs
 Strides = tuple[int, int, int]  # over time, height, width
 
 
-def plain(conv: nn.Conv3d) -> nn.Conv3d:
-    return conv
-
-
 # Encoder and temporal discriminator: a ResNet-18 in three dimensions
 
 

@@ -18,6 +18,7 @@ from vbench_ctl import weights
 from vbench_ctl.baselines.cinn.flow_stage import FlowStage
 from vbench_ctl.baselines.cinn.settings import Settings
 from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.features import misfits
 from vbench_ctl.training import DataFacts
 
 Tensors = Mapping[str, np.ndarray]
@@ -118,8 +119,8 @@ def imported(folder: Path, config: Path | None = None) -> tuple[Settings, dict[s
     system = FlowStage(settings)
     system.take({"video": video, "frame": frame})
     _load(system.flow, flow_state(tensors["flow"]), held[FILES["flow"]])
-    for part, name in DISCRIMINATORS.items():
-        if all(each in held for each in DISCRIMINATORS.values()):
+    if all(name in held for name in DISCRIMINATORS.values()):
+        for part, name in DISCRIMINATORS.items():
             video |= _prefixed(part, video_state(weights.read(held[name])))
     tracks: dict[str, tuple[tuple[int, ...], str]] = {}
     if settings.control:
@@ -222,20 +223,16 @@ def _read_config(file: Path) -> dict[str, Any]:
             "weight_perceptual": float(training["w_percep"]),
             "weight_kl": float(training["w_kl"]),
         }
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise VbenchError(
             f"{file}: is no config_stage1.yaml of cINN ({error!r}); give the one it was trained with"
         ) from error
 
 
 def _load(module: torch.nn.Module, state: dict[str, Tensor], file: Path) -> None:
-    wanted = module.state_dict()
-    for name in [*wanted, *state]:
-        shapes = [list(each[name].shape) if name in each else None for each in (state, wanted)]
-        if shapes[0] != shapes[1]:
-            raise VbenchError(
-                f"{file}: {name} is {shapes[0]}, expected {shapes[1]}; the file is of another model or cut short"
-            )
+    for name, *shapes in misfits(state, module.state_dict()):
+        found, expected = ("nothing" if shape is None else list(shape) for shape in shapes)
+        raise VbenchError(f"{file}: {name} is {found}, expected {expected}; the file is of another model or cut short")
     module.load_state_dict(state)
 
 

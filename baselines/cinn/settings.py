@@ -9,8 +9,10 @@ from typing import Literal
 
 from vbench_ctl.errors import UsageError
 
-SIDES = (32, 64, 128)  # of frames that the frame decoder can make
-CHUNKS = {32: 30, 64: 40, 128: 100}  # numbers of the embedding that its blocks see; the rest makes the seed
+# Of the frame decoder, by the side of its pictures: channels before and after each block, in units of its width; how many
+# numbers of the embedding each block sees, the rest making the seed. 64 and 128 as released; 32 is ours.
+WIDTHS = {32: (16, 8, 4, 1), 64: (16, 16, 8, 4, 1), 128: (16, 16, 8, 4, 2, 1)}
+CHUNKS = {32: 10, 64: 10, 128: 20}
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,9 @@ class Settings:
         for name in ("encoder_widths", "temporal_widths"):
             widths = getattr(self, name)
             _expect(all(each % 16 == 0 < each for each in widths), name, list(widths), "multiples of 16: group norms")
-        _expect(self.side in SIDES, "upsample_space", list(self.upsample_space), f"32 times its product in {SIDES}")
-        least = CHUNKS[self.side] + 1
+        sides = tuple(WIDTHS)
+        _expect(self.side in sides, "upsample_space", list(self.upsample_space), f"32 times its product in {sides}")
+        least = CHUNKS[self.side] * (len(WIDTHS[self.side]) - 1) + 1
         _expect(self.embedding >= least, "embedding", self.embedding, f"at least {least} for frames of {self.side}")
         _expect(
             self.generator_width % 8 == 0 < self.generator_width,

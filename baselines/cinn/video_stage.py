@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vbench_ctl.baselines.cinn import losses, perceptual
 from vbench_ctl.baselines.cinn.networks import Decoder, Encoder, PatchDiscriminator, TemporalDiscriminator
 from vbench_ctl.baselines.cinn.settings import Settings
-from vbench_ctl.frames import normalised, pixels
+from vbench_ctl.frames import normalised, pixels, psnr
 from vbench_ctl.training import Batch, Update
 
 BETAS = (0.5, 0.9)
@@ -140,12 +140,11 @@ class VideoStage(nn.Module):
         """Return how near the reconstructions are."""
         frames = normalised(batch["frames"])
         made, mean, logvar = self._reconstructed(frames)
-        error = ((made - frames[:, 1:]) / 2).square().mean((2, 3, 4))
         return {
             "pixels": float(F.l1_loss(made, frames[:, 1:])),
             "perceptual": float(self._perceptual(frames[:, 1:], made)),
             "kl": float(losses.kl(mean, logvar)),
-            "psnr": float((-10 * (error + 1e-8).log10()).mean()),
+            "psnr": psnr(frames[:, 1:], made),
         }
 
     def pictures(self, batch: Batch, step: int) -> list[tuple[str, np.ndarray]]:

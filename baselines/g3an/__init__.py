@@ -60,6 +60,11 @@ def build(settings: Settings, data: "DataFacts", stage: str, earlier: dict[str, 
     return System(settings, data)
 
 
+def heeds(settings: Settings) -> tuple[str, ...]:
+    """Return the tracks that a run is told."""
+    return tuple(settings.controls)
+
+
 def generate(system: "System", asked: Sequence["Asked"]) -> list[np.ndarray]:
     """Make clips of the codes of their seeds, each uint8 (predict, H, W, 3); what given frames show is not used."""
     from vbench_ctl.baselines.g3an.networks import frozen
@@ -89,10 +94,8 @@ def _generated(system: "System", generator: "Generator", asked: "Asked") -> np.n
             raise UsageError("g3an: --legacy-range is the release's, which is told no controls; leave it out")
         seed, index, sample = asked.seed
         found = sampling.legacy_range(system, seed, index // sampling.LEGACY_BATCH, sample, frames)
-        clip = sampling.legacy_pixels(video, *found)[0, start:stop]
-    else:
-        clip = sampling.pixels(video)[0, start:stop]
-    return clip
+        return sampling.legacy_pixels(video, *found)[0, start:stop]
+    return sampling.pixels(video)[0, start:stop]
 
 
 def show(system: "System", way: str, given: "Given") -> list[tuple[str, np.ndarray]]:

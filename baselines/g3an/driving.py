@@ -1,7 +1,5 @@
 """G3AN under somebody's hands: what is seen and how it moves are chosen, and each step is a whole clip."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -10,7 +8,7 @@ from vbench_ctl.baselines.g3an.networks import frozen
 from vbench_ctl.baselines.g3an.settings import FRAMES
 from vbench_ctl.baselines.g3an.system import System
 from vbench_ctl.errors import UsageError
-from vbench_ctl.play.player import Control, Player, Start, choices, entry
+from vbench_ctl.play.player import Control, Player, Start, choices, chosen, entry
 
 OFFERED = 8  # appearances, and motions
 
@@ -21,7 +19,7 @@ def player(system: System, start: Start) -> Player:
     told = _told(system, start)
 
     def step(state: None, control: Control) -> tuple[np.ndarray, None]:
-        appearance, motion = ((start.seed, int(_class(control[name]))) for name in ("appearance", "motion"))
+        appearance, motion = ((start.seed, chosen(control[name])) for name in ("appearance", "motion"))
         codes = sampling.appearance_code(system, appearance), sampling.motion_code(system, motion, FRAMES)
         tracks = {name: torch.from_numpy(np.stack([entry(control[name])] * FRAMES))[None] for name in told}
         under = controls.encoded(tracks, system.settings, system.told, FRAMES)
@@ -48,8 +46,3 @@ def _told(system: System, start: Start) -> Control:
             )
         found[name] = int(start.tracks[name]) if classes else tuple(float(v) for v in np.ravel(start.tracks[name]))
     return found
-
-
-def _class(value: int | Sequence[float]) -> int:
-    assert isinstance(value, int)
-    return value

@@ -11,6 +11,7 @@ from vbench_ctl import weights
 from vbench_ctl.baselines.g3an.networks import PLANS, Generator
 from vbench_ctl.baselines.g3an.settings import Settings
 from vbench_ctl.errors import VbenchError
+from vbench_ctl.features import misfits
 
 PREFIX = "module."
 _MODES = {(4, 1, 1): "1p2d", (1, 4, 4): "2p1d", (4, 4, 4): "3d"}  # by the first video kernel of module 2
@@ -50,12 +51,9 @@ def settings(file: Path, tensors: Mapping[str, np.ndarray]) -> tuple[Settings, i
 def placed(file: Path, tensors: Mapping[str, np.ndarray], generator: Generator) -> dict[str, Tensor]:
     """Return the tensors as the generator's state dict, or name the first ones that are not its own."""
     wanted = generator.state_dict()
-    wrong = [f"{name} is lacking" for name in wanted if name not in tensors]
-    wrong += [f"{name} is not of this network" for name in tensors if name not in wanted]
-    wrong += [
-        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in tensors and tensors[name].shape != tuple(value.shape)
+    wrong = [
+        f"{name} is {'lacking' if found is None else 'not of this network' if expected is None else f'{found}, expected {expected}'}"
+        for name, found, expected in misfits(tensors, wanted)
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""

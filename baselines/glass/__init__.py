@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vbench_ctl.baselines.glass.settings import Settings
-from vbench_ctl.errors import UsageError
+from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.generation import CHUNK
 from vbench_ctl.registry import option
 from vbench_ctl.tracks import AGAIN
@@ -30,6 +30,7 @@ TITLE = "GLASS"
 CONTROL = "inferred-actions"
 CONTROLS = ("inferred-actions", "actions", "swap")
 STAGES = ("",)
+TOLD = ("local_action", "motion_fg", "motion_bg")  # the tracks of "actions"
 WAYS = {
     "control": "play the actions of --control (columns action, dx, dy and, if you like, camera_dx, camera_dy, in pixels of the clips) from the first frames of --real",
     "transfer": "let the first frames of --real do what happens in --control-from",
@@ -65,7 +66,9 @@ def build(settings: Settings, data: "DataFacts", stage: str, earlier: dict[str, 
     from vbench_ctl.baselines.glass.system import System
 
     if settings.labels and "local_action" not in data.tracks:
-        raise UsageError('glass: model.labels counts the track local_action; add it: data.tracks = ["local_action"]')
+        raise UsageError(
+            'glass: model.labels counts the track local_action; set data.tracks = ["local_action"], or model.labels = 0'
+        )
     return System(settings, data.height, data.width)
 
 
@@ -98,11 +101,11 @@ def _seeded(seed: Sequence[int]) -> Iterator[None]:
 
 
 def _check(asked: "Asked") -> None:
-    told = asked.real is not None or asked.driving is not None or "local_action" in asked.controls
+    told = asked.real is not None or asked.driving is not None or set(TOLD) <= set(asked.controls)
     if not len(asked.context) or not told:
         raise UsageError(
-            f"{asked.name}: GLASS needs a first frame, and either the real clip to infer actions from or true local "
-            "actions; use a protocol with context frames and inferred-actions, or that of W-Sprites with actions"
+            f"{asked.name}: GLASS needs a first frame, and either the real clip to infer actions from or the tracks "
+            f"{', '.join(TOLD)}; use a protocol with context frames and inferred-actions, or that of W-Sprites with actions"
         )
 
 
@@ -137,12 +140,9 @@ def _as_in_training(system: "System", asked: Sequence["Asked"], options: Options
 
 def _real(system: "System", asked: Sequence["Asked"]) -> "Tensor":
     """Return the real clips (B, T, 3, H, W) in [-1, 1], on the system's device."""
-    import torch
+    from vbench_ctl.baselines.glass import play
 
-    from vbench_ctl.frames import normalised
-
-    clips = np.stack([each.real for each in asked if each.real is not None])
-    return normalised(torch.from_numpy(clips).to(next(system.parameters()).device))
+    return play.seen(system, np.stack([each.real for each in asked if each.real is not None]))
 
 
 def _whole(
@@ -163,39 +163,33 @@ def _inferred(seen: "Seen", size: tuple[int, int], at: int = 0) -> dict[str, np.
     """Return what was seen in one of some clips as a store has it: actions, pixels of that size, masks of 0 to 255."""
     from torch.nn.functional import interpolate
 
-    halves = np.array([size[1] / 2, size[0] / 2], np.float32)  # shifts are in halves of the width and the height
+    from vbench_ctl.baselines.glass.play import halves
+
+    pixels = halves(size).astype(np.float32)
     masks = interpolate(seen.masks, size, mode="bilinear") if seen.masks.shape[2:] != size else seen.masks
     return {
         "local_action": seen.controls.actions[at].cpu().numpy(),
-        "motion_fg": seen.controls.shifts[at].float().cpu().numpy() * halves,
-        "motion_bg": seen.controls.camera[at].float().cpu().numpy() * halves,
+        "motion_fg": seen.controls.shifts[at].float().cpu().numpy() * pixels,
+        "motion_bg": seen.controls.camera[at].float().cpu().numpy() * pixels,
         "masks": (255 * masks[at].float()).round().byte().cpu().numpy(),
     }
 
 
 def _swapped(system: "System", asked: "Asked") -> "Made":
     """Continue the last given frame by what happens in another clip."""
-    import torch
-
-    from vbench_ctl.baselines.glass.play import transfer
-    from vbench_ctl.frames import normalised
+    from vbench_ctl.baselines.glass import play
 
     assert asked.driving is not None
-    start, device = len(asked.context), next(system.parameters()).device
-    driving = asked.driving[start - 1 : start + asked.predict]
-    first, clip = (
-        normalised(torch.from_numpy(np.ascontiguousarray(frames)).to(device))
-        for frames in (asked.context[-1:], driving)
-    )
-    return _whole(system, asked, transfer(system, clip[None], first), {})
+    start = len(asked.context)
+    clip = play.seen(system, asked.driving[start - 1 : start + asked.predict])
+    return _whole(system, asked, play.transfer(system, clip[None], play.seen(system, asked.context[-1:])), {})
 
 
 def _told(system: "System", asked: "Asked") -> "Made":
     """Continue the last given frame under true actions, each as the code that it went with in training."""
     import torch
 
-    from vbench_ctl.baselines.glass.play import Controls, rollout
-    from vbench_ctl.frames import normalised
+    from vbench_ctl.baselines.glass import play
 
     if not system.settings.labels:
         raise UsageError(
@@ -204,15 +198,15 @@ def _told(system: "System", asked: "Asked") -> "Made":
         )
     device, start = next(system.parameters()).device, len(asked.context)
     steps = slice(start, start + asked.predict)
-    halves = np.array([asked.size[1] / 2, asked.size[0] / 2])  # shifts are in halves of the width and the height
+    halves = play.halves(asked.size)
     shifts, camera = (
         torch.tensor(asked.controls[name][steps] / halves, dtype=torch.float32, device=device)[None]
-        for name in ("motion_fg", "motion_bg")
+        for name in TOLD[1:]
     )
     actions = system.codes_of(torch.tensor(asked.controls["local_action"][steps], device=device))[None]
-    first = normalised(torch.from_numpy(np.ascontiguousarray(asked.context[-1:])).to(device))
+    made = play.rollout(system, play.seen(system, asked.context[-1:]), play.Controls(actions, shifts, camera))
     # Nothing is inferred here; as tracks, what was told would look as if it had been found.
-    return _whole(system, asked, rollout(system, first, Controls(actions, shifts, camera)), {})
+    return _whole(system, asked, made, {})
 
 
 def show(system: "System", way: str, given: "Given") -> list[tuple[str, np.ndarray]]:
@@ -242,7 +236,13 @@ def import_checkpoint(
     from vbench_ctl.training import DataFacts
 
     tensors = released.read(file)
-    settings = released.settings(tensors, config)
-    height, width = released.frame_size(tensors)
+    try:
+        settings = released.settings(tensors, config)
+        height, width = released.frame_size(tensors)
+    except (KeyError, ValueError, IndexError) as error:
+        raise VbenchError(
+            f"{file}: no whole checkpoint of GLASS ({error} does not fit); expected a step_*.pth of Araachie/glass, fetch it "
+            "again"
+        ) from error
     state = released.placed(System(settings, height, width), tensors)
     return settings, {"": state}, DataFacts(height, width)

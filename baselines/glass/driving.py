@@ -8,7 +8,7 @@ import torch
 from vbench_ctl.baselines.glass import play
 from vbench_ctl.baselines.glass.play import GLOBAL_SHIFTS, State
 from vbench_ctl.baselines.glass.system import System
-from vbench_ctl.frames import normalised, pixels
+from vbench_ctl.frames import pixels
 from vbench_ctl.play.player import Button, Control, Player, Start, arrows, choices
 
 TRUE = -1  # in place of a code: the one that goes with the true action
@@ -18,7 +18,7 @@ RIGHT, DOWN = GLOBAL_SHIFTS[0][0], GLOBAL_SHIFTS[2][1]  # in halves of the frame
 def player(system: System, start: Start) -> Player:
     """Return what drives a model from a frame on; shifts are told in pixels of the data's frames."""
     device = next(system.parameters()).device
-    halves = np.array([start.size[1] / 2, start.size[0] / 2])  # shifts are in halves of the width and the height
+    halves = play.halves(start.size)
 
     def shift(control: Control, name: str) -> torch.Tensor:
         return torch.tensor(np.array(control[name]) / halves, dtype=torch.float32, device=device)[None]
@@ -37,9 +37,8 @@ def player(system: System, start: Start) -> Player:
         rest["local_action"] = 0
         own = (Button("t", "as the true action", {"code": TRUE}, own[0].group, stays=True), *own)
     x, y = RIGHT * halves[0], DOWN * halves[1]
-    first = normalised(torch.from_numpy(start.frame[None]).to(device))
     return Player(
-        play.start(system, first),
+        play.start(system, play.seen(system, start.frame[None])),
         step,
         rest,
         (*own, *arrows("motion_fg", x, y), *arrows("motion_bg", -x, -y, "wasd")),

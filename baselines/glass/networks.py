@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vbench_ctl.baselines.glass.blocks import (
+    SLOPE,
     ConvLSTM,
     Memory,
     Modulated,
@@ -125,6 +126,8 @@ class Quantised(NamedTuple):
 
 
 RECENT = 1024  # transitions that codes begin again from
+ROUNDS = 20  # of k-means, which codes begin by
+IDLE = 0.1  # of how often codes are chosen on average: those that are so often, or less, begin again
 
 
 class Codebook(nn.Module):
@@ -157,7 +160,7 @@ class Codebook(nn.Module):
         return self.recent[self.recent.any(1)]
 
     @torch.no_grad()
-    def begin(self, rounds: int = 20) -> None:
+    def begin(self) -> None:
         """Put the codes at the centres of k clusters of what was sought lately, far from each other at first."""
         sought = self.sought
         centres = sought[torch.randint(len(sought), (1,), device=sought.device)]
@@ -165,18 +168,18 @@ class Codebook(nn.Module):
             nearest = torch.cdist(sought, centres).amin(1)
             # The least chance decides only where all that was sought is a centre already.
             centres = torch.cat([centres, sought[nearest.square().clamp(min=1e-12).multinomial(1)]])
-        for _ in range(rounds):
+        for _ in range(ROUNDS):
             members = F.one_hot(torch.cdist(sought, centres).argmin(1), len(centres)).to(centres)
             counts = members.sum(0)[:, None]
             centres = torch.where(counts > 0, (members.T @ sought) / counts.clamp(min=1), centres)
         self.codes.copy_(centres)
 
     @torch.no_grad()
-    def revive(self, least: float = 0.1) -> None:
-        """Move codes chosen `least` times as often as all are on average, or less, to something sought lately."""
+    def revive(self) -> None:
+        """Move idle codes to something sought lately."""
         sought = self.sought
         counts = self.distances(sought).argmin(-1).bincount(minlength=len(self.codes))
-        idle = (counts <= least * len(sought) / len(self.codes)).nonzero()[:, 0]
+        idle = (counts <= IDLE * len(sought) / len(self.codes)).nonzero()[:, 0]
         picks = torch.randint(len(sought), (len(idle),), device=sought.device)
         self.codes[idle] = sought[picks]
 
@@ -226,7 +229,7 @@ class Actions(nn.Module):
         for index, (linear, bilinear) in enumerate(zip(self.linears, self.bilinears, strict=True)):
             way = bilinear(whole(linear(before)), way)
             if index < len(self.norms):
-                way = F.leaky_relu(self.norms[index](way), 0.2)
+                way = F.leaky_relu(self.norms[index](way), SLOPE)
         return way - before
 
     def exponential(self, like: Tensor) -> Tensor:
@@ -336,5 +339,5 @@ def _perceptron(first: int, *widths: int) -> list[nn.Module]:
     """Return linear layers with batch norm and leaky ReLU between them."""
     layers: list[nn.Module] = []
     for before, after in zip((first, *widths), widths, strict=False):
-        layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.LeakyReLU(0.2)]
+        layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.LeakyReLU(SLOPE)]
     return layers[:-2]

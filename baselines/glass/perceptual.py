@@ -1,60 +1,36 @@
 """VGG-19 (Simonyan & Zisserman, ICLR 2015) of ImageNet as a distance of pictures, for losses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from vbench_ctl import features, weights
+from vbench_ctl.baselines.glass.losses import Distance
 from vbench_ctl.features import vgg
 
 WEIGHTS = "vgg19"
-# Output channels of the convolutions between two pools, up to relu5_1, the last one used.
-LAYERS = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,))
-TORCHVISION = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)  # numbers of the convolutions in torchvision's list
 
 
-class Perceptual(nn.Module):
-    """The distance of pictures (N, 3, H, W) in [-1, 1], as they are: neither resized nor normalised for ImageNet."""
+def by_maps(maps: Callable[[Tensor], Sequence[Tensor]]) -> Distance:
+    """Return the distance of pictures (N, 3, H, W) in [-1, 1] by the feature maps of a network: mean absolute differences, summed.
 
-    def __init__(self, layers: Sequence[Sequence[int]] = LAYERS) -> None:
-        super().__init__()
-        self.blocks = [len(block) for block in layers]
-        widths = [3, *(width for block in layers for width in block)]
-        self.convs = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
-        self.requires_grad_(False)
+    Pictures go in as they are, neither resized nor normalised for ImageNet; the target gets no gradient.
+    """
 
-    def maps(self, x: Tensor) -> list[Tensor]:
-        """Return relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1."""
-        found: list[Tensor] = []
-        convs = iter(self.convs)
-        for count in self.blocks:
-            x = F.max_pool2d(x, 2) if found else x
-            for position in range(count):
-                x = F.relu(next(convs)(x))
-                if position == 0:
-                    found.append(x)
-        return found
-
-    def forward(self, target: Tensor, made: Tensor) -> Tensor:
-        """Return the mean absolute differences of the maps, summed; the target gets no gradient."""
+    def distance(target: Tensor, made: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = self.maps(target)
-        return torch.stack([F.l1_loss(b, a) for a, b in zip(wanted, self.maps(made), strict=True)]).sum()
+            wanted = maps(target)
+        return torch.stack([F.l1_loss(b, a) for a, b in zip(wanted, maps(made), strict=True)]).sum()
+
+    return distance
 
 
 @lru_cache(maxsize=1)
-def load(device: torch.device) -> Perceptual:
+def load(device: torch.device) -> Distance:
     """Return the distance with torchvision's weights, which must be on this machine."""
-    tensors = features.tensors(weights.path(WEIGHTS))
-    state = {}
-    for name, value in tensors.items():
-        if place := vgg.place(name, TORCHVISION):
-            state[f"convs.{TORCHVISION.index(place[0])}.{place[1]}"] = vgg.as_torch(value)
-    network = Perceptual()
-    features.check(state, network, WEIGHTS)
-    network.load_state_dict(state)
-    return network.to(memory_format=torch.channels_last).to(device)
+    network = vgg.VGG(WEIGHTS).requires_grad_(False)
+    network.load_state_dict(vgg.convert(features.tensors(weights.path(WEIGHTS)), WEIGHTS))
+    return by_maps(network.to(memory_format=torch.channels_last).to(device))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,11 +13,23 @@ from vbench_ctl.baselines.glass.blocks import Memory
 from vbench_ctl.baselines.glass.model import Glass, Layers, composed, generated, moved_on
 from vbench_ctl.baselines.glass.motion import shifted
 from vbench_ctl.errors import UsageError
+from vbench_ctl.frames import normalised
 
 P = ParamSpec("P")
 R = TypeVar("R")
 # Of the global grid: right, left, down, up and stay (Araachie/glass:training/trainer.py).
 GLOBAL_SHIFTS = ((0.07, 0.0), (-0.07, 0.0), (0.0, 0.1), (0.0, -0.1), (0.0, 0.0))
+TEMPERATURE = 0.4  # of Gumbel codes in evaluation (Araachie/glass:configs)
+
+
+def halves(size: tuple[int, int]) -> np.ndarray:
+    """Return how many pixels a shift of 1 is in x and y, for frames of a height and width."""
+    return np.array([size[1] / 2, size[0] / 2])
+
+
+def seen(glass: Glass, frames: np.ndarray) -> Tensor:
+    """Turn uint8 frames (..., H, W, 3) into what the networks see: (..., 3, H, W) in [-1, 1], where they are."""
+    return normalised(torch.from_numpy(np.ascontiguousarray(frames)).to(next(glass.parameters()).device))
 
 
 class Controls(NamedTuple):
@@ -63,54 +76,47 @@ def _evaluating(run: Callable[Concatenate[Glass, P], R]) -> Callable[Concatenate
 
 
 @_evaluating
-def see(glass: Glass, frames: Tensor, temperature: float = 0.4) -> Seen:
+def see(glass: Glass, frames: Tensor) -> Seen:
     """Tell masks, layers, shifts and local actions of frames (B, T, 3, H, W) in [-1, 1], T at least 2."""
     if frames.shape[1] < 2:
         raise UsageError("glass: motion is seen from frame to frame, and one frame has none; give at least 2")
     layers = glass.layers(frames)
     pairs = [layers.moved_foregrounds, layers.foregrounds[:, 1:]]
     before, after = (glass.local.encoder(each.flatten(0, 1)).unflatten(0, each.shape[:2]) for each in pairs)
-    return _seen(layers, glass.local.inferred(before, after, temperature).choice)
+    return _seen(layers, glass.local.inferred(before, after, TEMPERATURE).choice)
 
 
 @_evaluating
-def remake(
-    glass: Glass, frames: Tensor, given: int = 1, temperature: float = 0.4, moved: bool = False
-) -> tuple[Tensor, Seen]:
+def remake(glass: Glass, frames: Tensor, given: int = 1, moved: bool = False) -> tuple[Tensor, Seen]:
     """Make frames 2..T of clips (B, T, 3, H, W) again, (B, T-1, 3, H, W), and tell what was seen in the real ones.
 
     The first `given` foregrounds are each made of the real frame before, the others of the one made before. With `moved`
     none is rendered: they are only moved.
     """
-    return _remade(glass, frames, given, temperature, moved)
+    return _remade(glass, frames, given, moved)
 
 
 @torch.no_grad()
-def remake_as_in_training(glass: Glass, frames: Tensor, given: int, temperature: float = 0.4) -> tuple[Tensor, Seen]:
+def remake_as_in_training(glass: Glass, frames: Tensor, given: int) -> tuple[Tensor, Seen]:
     """Do the same with the clips' own statistics in place of the learnt ones, as the release evaluates; nothing is learnt."""
     training, before = glass.training, [buffer.clone() for buffer in glass.buffers()]
     glass.train()
     try:
-        return _remade(glass, frames, given, temperature)
+        return _remade(glass, frames, given)
     finally:
         glass.train(training)
         for buffer, value in zip(glass.buffers(), before, strict=True):
             buffer.copy_(value)
 
 
-def _remade(glass: Glass, frames: Tensor, given: int, temperature: float, moved: bool = False) -> tuple[Tensor, Seen]:
+def _remade(glass: Glass, frames: Tensor, given: int, moved: bool = False) -> tuple[Tensor, Seen]:
     layers = glass.layers(frames)
-    made = glass.rendering(layers, given, temperature)
+    made = glass.rendering(layers, given, TEMPERATURE)
     background = layers.backgrounds[:, 0]
     if glass.training:  # the release inpaints the first frames once more, and alone they have other statistics
         background = glass.inpainting(frames[:, 0], layers.masks[:, 0])
     shown = moved_on(layers, given) if moved else (made.pictures[0], made.masks)
     return generated(background, layers.background_shifts, *shown), _seen(layers, made.choice)
-
-
-def reconstruct(glass: Glass, frames: Tensor, given: int = 1, temperature: float = 0.4) -> Tensor:
-    """Make frames 2..T of clips (B, T, 3, H, W) again, from their own actions, as `remake`: (B, T-1, 3, H, W)."""
-    return remake(glass, frames, given, temperature)[0]
 
 
 def _seen(layers: Layers, choice: Tensor) -> Seen:

@@ -85,6 +85,11 @@ class Settings:
                 raise UsageError(f"glass: {name} is {words}, expected at least {least}; change [model] {name}")
         if self.joint_input and not self.modulated:
             raise UsageError("glass: joint_input needs modulated convolutions; set modulated = true")
+        if self.gumbel and self.revive_every:
+            raise UsageError(
+                f"glass: revive_every is {self.revive_every}, and Gumbel codes are never sought, so none is idle; set "
+                "revive_every = 0 or gumbel = false"
+            )
         if not 1 <= min(self.given[:2]) <= max(self.given[:2]) < min(self.frames[:2]):
             raise UsageError(
                 f"glass: given {list(self.given[:2])} real frames of {list(self.frames[:2])}, expected at least 1 and "

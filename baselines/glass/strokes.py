@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 
-def random_strokes(like: Tensor, count: int = 1) -> Tensor:
-    """Return masks (N, 1, H, W) of random strokes, of the shape, type and device of the given ones."""
-    return strokes(torch.rand(len(like), count, 8, device=like.device), *like.shape[2:]).to(like.dtype)[:, None]
+def random_strokes(like: Tensor) -> Tensor:
+    """Return masks (N, 1, H, W) of a random stroke each, of the shape, type and device of the given ones."""
+    return strokes(torch.rand(len(like), 1, 8, device=like.device), *like.shape[2:]).to(like.dtype)[:, None]
 
 
 def strokes(numbers: Tensor, height: int, width: int) -> Tensor:

@@ -14,7 +14,7 @@ from vbench_ctl.baselines.glass.model import Glass, generated, moved_on
 from vbench_ctl.baselines.glass.networks import SHRINK
 from vbench_ctl.baselines.glass.settings import Settings
 from vbench_ctl.errors import UsageError
-from vbench_ctl.frames import normalised, pixels
+from vbench_ctl.frames import normalised, pixels, psnr
 from vbench_ctl.training import Batch, Update
 
 # Non-finite gradients: Araachie/glass:training/trainer.py.
@@ -108,10 +108,11 @@ class System(Glass):
     def _count(self, choice: Tensor, labels: Tensor) -> None:
         """Count codes (B, T-1) beside true actions, forgetting slowly."""
         choice = choice.argmax(-1) if choice.is_floating_point() else choice
-        if int(labels.max()) >= self.settings.labels:
+        low, high, known = int(labels.min()), int(labels.max()), self.settings.labels
+        if low < 0 or high >= known:
             raise UsageError(
-                f"glass: the data have a local action {int(labels.max())}, and model.labels = {self.settings.labels}; "
-                "raise it to the number of actions"
+                f"glass: the data have a local action {low if low < 0 else high}, and model.labels = {known} counts 0 to "
+                f"{known - 1}; set it to the number of actions, or take data whose actions are all known"
             )
         cells = labels.long().flatten() * self.settings.codes + choice.flatten()
         found = torch.bincount(cells, minlength=self.counts.numel()).view_as(self.counts)
@@ -137,10 +138,13 @@ class System(Glass):
         layers = self.layers(frames)
         made = self.rendering(layers, given=1, temperature=self.settings.temperature_at(step))
         first = layers.backgrounds[:, 0], layers.background_shifts
+        rendered, moved = (
+            generated(*first, *shown) for shown in ((made.pictures[0], made.masks), moved_on(layers, given=1))
+        )
         found = {
-            "psnr": _psnr(frames[:, 1:], generated(*first, made.pictures[0], made.masks)),
-            "psnr_moved": _psnr(frames[:, 1:], generated(*first, *moved_on(layers, given=1))),
-            "psnr_layers": _psnr(frames[:, 1:], layers.reconstruction),
+            "psnr": psnr(frames[:, 1:], rendered.clamp(-1, 1)),
+            "psnr_moved": psnr(frames[:, 1:], moved.clamp(-1, 1)),
+            "psnr_layers": psnr(frames[:, 1:], layers.reconstruction.clamp(-1, 1)),
             "mask_share": float(layers.masks.mean()),
             "codes_used": float(codes_used(made.choice, self.settings.codes)),
         }
@@ -180,11 +184,6 @@ def codes_used(choice: Tensor, codes: int) -> Tensor:
     taken = choice if choice.is_floating_point() else F.one_hot(choice, codes).float()
     share = taken.flatten(0, -2).mean(0)
     return (-(share * (share + 1e-10).log()).sum()).exp()
-
-
-def _psnr(real: Tensor, made: Tensor) -> float:
-    error = ((real - made.clamp(-1, 1)) / 2).square().mean((2, 3, 4))
-    return float((-10 * (error + 1e-8).log10()).mean())
 
 
 def _make_finite(optimizer: torch.optim.Optimizer, *_: Any) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from vbench_ctl.baselines.glass import play
 from vbench_ctl.baselines.glass.system import System
 from vbench_ctl.errors import UsageError
-from vbench_ctl.frames import normalised, pixels
+from vbench_ctl.frames import pixels
 from vbench_ctl.generation import Given
 
 Named = list[tuple[str, np.ndarray]]  # clips, uint8 (T, H, W, 3)
@@ -20,11 +20,11 @@ def control(system: System, given: Given) -> Named:
     """Play the columns action, dx, dy and, if there, camera_dx and camera_dy (in pixels of the clips) from first frames."""
     columns = _steps(given)
     actions = torch.tensor(columns["action"].astype(np.int64))
-    made = []
+    device, made = next(system.parameters()).device, []
     for (name, clip), size in zip(given.clips, given.sizes, strict=True):
         shifts, camera = (_shifts(columns, names, size) for names in (("dx", "dy"), ("camera_dx", "camera_dy")))
-        controls = play.Controls(*(each[None].to(_device(system)) for each in (actions, shifts, camera)))
-        first = _normalised(system, clip[:1])[:, 0]
+        controls = play.Controls(*(each[None].to(device) for each in (actions, shifts, camera)))
+        first = play.seen(system, clip[:1])
         made.append((name, _whole(clip, play.rollout(system, first, controls))))
     return made
 
@@ -33,10 +33,10 @@ def transfer(system: System, given: Given) -> Named:
     """Let each first frame do what happens in the driving clip."""
     if given.driving is None:
         raise UsageError("--way transfer copies the motion of a clip; give it with --control-from")
-    driving = _normalised(system, given.driving[: given.frames])
+    driving = play.seen(system, given.driving[None, : given.frames])
     made = [("driving", given.driving[: given.frames])]
     for name, clip in given.clips:
-        first = _normalised(system, clip[:1])[:, 0]
+        first = play.seen(system, clip[:1])
         made.append((name, _whole(clip, play.transfer(system, driving, first))))
     return made
 
@@ -45,7 +45,7 @@ def grid(system: System, given: Given) -> Named:
     """Repeat every learnt action, and every direction, from the first frames, a row for each."""
     if not given.clips:
         raise UsageError("--way grid begins at real first frames; give clips with --real")
-    frames = torch.cat([_normalised(system, clip[:1])[:, 0] for _, clip in given.clips])
+    frames = torch.cat([play.seen(system, clip[:1]) for _, clip in given.clips])
     grids: dict[str, Callable[..., Tensor]] = {"local": play.local_grid, "global": play.global_grid}
     return [(name, pixels(make(system, frames, given.frames - 1)).cpu().numpy()) for name, make in grids.items()]
 
@@ -54,7 +54,7 @@ def segment(system: System, given: Given) -> Named:
     """Take each clip apart: its masks, its foreground and its background without it."""
     made = []
     for name, clip in given.clips:
-        seen = play.see(system, _normalised(system, clip[: given.frames]))
+        seen = play.see(system, play.seen(system, clip[None, : given.frames]))
         masks = (2 * seen.masks - 1)[:, :, None].expand(-1, -1, 3, -1, -1)
         parts = {"mask": masks, "foreground": seen.foregrounds, "background": seen.backgrounds}
         made += [(f"{name}-{part}", pixels(video)[0].cpu().numpy()) for part, video in parts.items()]
@@ -62,14 +62,6 @@ def segment(system: System, given: Given) -> Named:
 
 
 WAYS = {"control": control, "transfer": transfer, "grid": grid, "segment": segment}
-
-
-def _device(system: System) -> torch.device:
-    return next(system.parameters()).device
-
-
-def _normalised(system: System, clip: np.ndarray) -> Tensor:
-    return normalised(torch.from_numpy(np.ascontiguousarray(clip[None])).to(_device(system)))
 
 
 def _whole(clip: np.ndarray, made: Tensor) -> np.ndarray:
@@ -100,5 +92,5 @@ def _steps(given: Given) -> dict[str, np.ndarray]:
 def _shifts(control: dict[str, np.ndarray], names: tuple[str, str], size: tuple[int, int]) -> Tensor:
     """Turn pixels of clips of a size into halves of the width and the height, as the model has it; columns that are not there are zero."""
     steps = len(control["action"])
-    pixels_moved = [control.get(name, np.zeros(steps)) for name in names]
-    return torch.tensor(np.stack([2 * pixels_moved[0] / size[1], 2 * pixels_moved[1] / size[0]], -1)).float()
+    moved = np.stack([control.get(name, np.zeros(steps)) for name in names], -1)
+    return torch.tensor(moved / play.halves(size)).float()

@@ -33,7 +33,7 @@ class Teacher(nn.Module):
         self.network = SpriteProbe()
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return the one Adam."""
+        """Return the one AdamW."""
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
         return {"adam": torch.optim.AdamW(self.parameters(), rate, weight_decay=decay)}
 

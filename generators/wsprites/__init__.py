@@ -28,7 +28,8 @@ VERSION = 1
 FPS = 10.0  # nominal: the original has no frame rate
 CHARACTERS = 6**4
 VIDEOS = 10  # per character
-SPLITS = {"train": range(1037), "val": range(1037, 1167), "test": range(1167, CHARACTERS)}  # characters: 80, 10, 10 %
+CAST = {"train": range(1037), "val": range(1037, 1167), "test": range(1167, CHARACTERS)}  # characters: 80, 10, 10 %
+SPLITS = tuple(CAST)
 SCENES = 24  # different backgrounds of one seed
 # What undoes each action: to the left and to the right, up and down; spells and slashes are none to undo.
 UNDO = {
@@ -40,6 +41,13 @@ UNDO = {
     "motion_bg": -1,
 }
 CAMERA = ("shift_bg", "motion_bg")
+
+
+class Place(str):
+    """A path whose `repr`, by which stores are told apart, does not say it, since where something lies decides nothing."""
+
+    def __repr__(self) -> str:
+        return "''"
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Options:
 
     def __post_init__(self) -> None:
         _dimensions(self.size)
+        object.__setattr__(self, "art_dir", Place(self.art_dir))
         if not 1 <= self.agents <= 255:  # the track that says which agent is seen where is uint8
             raise UsageError(f"--agents {self.agents}: it must be between 1 and 255")
         if self.frames < 1:
@@ -90,7 +99,9 @@ def variant(options: Options) -> str:
 
 def facts(options: Options) -> dict[str, str]:
     """Return what the manifest must say about these options."""
-    return {"attribution": lpc.ATTRIBUTION} if options.art == "lpc" else {}
+    if options.art != "lpc":
+        return {}
+    return {"attribution": lpc.ATTRIBUTION, "art": f"sha256 {lpc.digest(Path(options.art_dir))}"}
 
 
 class Shard(NamedTuple):
@@ -103,8 +114,8 @@ class Shard(NamedTuple):
 
 def shards(split: str, options: Options, limit: int | None = None) -> list[Shard]:
     """Cut a split into work items; `limit` takes that many clips spread evenly over its characters."""
-    count, total = _count(split, limit), len(SPLITS[split]) * VIDEOS
-    chosen = [SPLITS[split].start * VIDEOS + index * total // count for index in range(count)]
+    count, total = _count(split, limit), _count(split, None)
+    chosen = [CAST[split].start * VIDEOS + index * total // count for index in range(count)]
     per_shard = max(1, SHARD_BYTES // _clip_bytes(options))
     return [Shard(options, split, tuple(chosen[at : at + per_shard])) for at in range(0, count, per_shard)]
 
@@ -116,8 +127,7 @@ def estimate(split: str, options: Options, limit: int | None = None) -> tuple[in
 
 
 def _count(split: str, limit: int | None) -> int:
-    total = len(SPLITS[split]) * VIDEOS
-    return total if limit is None else min(limit, total)
+    return len(range(len(CAST[split]) * VIDEOS)[:limit])
 
 
 def _clip_bytes(options: Options) -> int:
@@ -173,7 +183,7 @@ def stage(split: str, index: int, options: Options) -> Scene:
     else:
         rng = np.random.default_rng([options.seed, index])
         scene = int(rng.integers(SCENES))
-        characters += [SPLITS[split][int(rng.integers(len(SPLITS[split])))] for _ in range(options.agents - 1)]
+        characters += [CAST[split][int(rng.integers(len(CAST[split])))] for _ in range(options.agents - 1)]
         performances, window = walk.perform(rng.random, canvas.domain, options.frames, options.agents)
     sheets = [_sheet(identity(character), canvas.sprite, options.art_dir) for character in characters]
     view: Callable[[tuple[int, int]], np.ndarray]
@@ -211,7 +221,7 @@ class Canvas:
 
     @property
     def sprite(self) -> int:
-        return max(8, self._round(walk.SPRITE))
+        return self._round(walk.SPRITE)
 
     def pixels(self, place: tuple[int, int]) -> tuple[int, int]:
         """Return where a native place lies on the canvas."""
@@ -387,7 +397,7 @@ def _truth(
     tracks: dict[str, np.ndarray] = {
         "global_action": np.array([[walk.GLOBAL[d] for d in show.walk.directions] for show in performances], np.int8),
         "local_action": np.array([show.actions for show in performances], np.int8),
-        "shift_fg": (np.diff(native, axis=1) * 2 / np.maximum(canvas.domain, 1)).astype(np.float32),
+        "shift_fg": (np.diff(native, axis=1) * 2 / canvas.domain).astype(np.float32),
         "motion_fg": np.diff(np.concatenate([starts, places], axis=1), axis=1).astype(np.float32),
         "position": places.astype(np.float32),
         "identity": np.repeat(np.array([identity(c) for c in characters], np.uint8)[:, None], count, axis=1),

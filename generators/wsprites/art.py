@@ -1,7 +1,6 @@
 """W-Sprites characters of our own: 1,296 little people in nine animations, drawn as distances to simple shapes.
 
-All geometry lives in a cell of 64 units (x right, y down, soles near y = 60) and is sampled at the size asked for. Only
-operations that IEEE 754 rounds exactly are used (+ - * / sqrt min max floor), so every machine draws the same bytes.
+By the rules of shapes.py; soles stand near y = 60 of the cell.
 """
 
 from collections.abc import Callable, Sequence

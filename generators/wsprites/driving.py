@@ -1,11 +1,12 @@
 """W-Sprites under somebody's hands: the laws of walk.py, with given actions in place of random ones."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vbench_ctl.generators.wsprites import Scene, art, paint, walk
-from vbench_ctl.play.player import Button, Control, Player, arrows
+from vbench_ctl.generators.wsprites import Canvas, Scene, art, paint, walk
+from vbench_ctl.play.player import Button, Control, Player, arrows, chosen
 
 DIRECTIONS = {number: direction for direction, number in walk.GLOBAL.items()}
 RESTING = walk.LOCALS["s"]
@@ -26,11 +27,12 @@ class State(NamedTuple):
 def player(scene: Scene, frame: int) -> Player:
     """Return what drives a scene from one of its frames on."""
     scale = float(scene.canvas.scale)
-    stride, drift = walk.STEP * scale, walk.WINDOW_STEP * scale
+    drift = walk.WINDOW_STEP * scale
     rest: Control = {
         "global_action": walk.GLOBAL["s"],
         "local_action": RESTING[0],
         "motion_fg": (0.0, 0.0),
+        "shift_fg": (0.0, 0.0),
         "motion_bg": (0.0, 0.0),
         "shift_bg": (0.0, 0.0),
     }
@@ -38,12 +40,14 @@ def player(scene: Scene, frame: int) -> Player:
         state=_at(scene, frame),
         step=lambda state, control: _step(scene, state, control),
         rest=rest,
-        buttons=(*_moves(stride), *_rests(), *_camera(drift / 2, drift * 3 / 8)),
+        buttons=(*_moves(scene.canvas), *_rests(), *_camera(drift / 2, drift * 3 / 8)),
     )
 
 
-def _moves(stride: float) -> list[Button]:
-    """Return the ways to walk; what is seen moves by `stride` pixels."""
+def _moves(canvas: Canvas) -> list[Button]:
+    """Return the ways to walk, a full step each."""
+    pixels = [walk.STEP * float(canvas.scale)] * 2
+    shares = [2 * walk.STEP / length for length in canvas.domain]  # as the track shift_fg counts
     return [
         Button(
             key,
@@ -51,11 +55,16 @@ def _moves(stride: float) -> list[Button]:
             {
                 "global_action": walk.GLOBAL[direction],
                 "local_action": walk.LOCALS[direction][0],
-                "motion_fg": (stride * walk.MOVES[direction][0], stride * walk.MOVES[direction][1]),
+                "motion_fg": _along(direction, pixels),
+                "shift_fg": _along(direction, shares),
             },
         )
         for key, direction in ARROWS.items()
     ]
+
+
+def _along(direction: str, lengths: Sequence[float]) -> tuple[float, ...]:
+    return tuple(way * length for way, length in zip(walk.MOVES[direction], lengths, strict=True))
 
 
 def _rests() -> list[Button]:
@@ -84,14 +93,14 @@ def _at(scene: Scene, frame: int) -> State:
 
 
 def _step(scene: Scene, state: State, control: Control) -> tuple[np.ndarray, State]:
-    direction = DIRECTIONS[_class(control["global_action"])]
-    action = _class(control["local_action"]) if direction == "s" else walk.LOCALS[direction][0]
+    direction = DIRECTIONS[chosen(control["global_action"])]
+    action = chosen(control["local_action"]) if direction == "s" else walk.LOCALS[direction][0]
     cursors = list(state.cursors)
     if action in RESTING and action != state.action:
         cursors[action] = 0  # a spell or a slash starts anew
     after = State(
-        _moved(state.place, walk.MOVES[direction], walk.STEP, scene.canvas.domain),
-        _moved(state.window, _signs(control["motion_bg"]), walk.WINDOW_STEP, (walk.WINDOW, walk.WINDOW)),
+        _moved(state.place, _stride(scene.canvas, control.get("shift_fg"), direction), scene.canvas.domain),
+        _moved(state.window, _drift(scene.canvas, control["motion_bg"]), (walk.WINDOW, walk.WINDOW)),
         action,
         cursors[action],
         tuple((cursors[at] + 1) % walk.PHASES if at == action else cursors[at] for at in range(len(cursors))),
@@ -105,15 +114,19 @@ def _drawn(scene: Scene, state: State) -> np.ndarray:
     return paint([scene.view(state.window)], scene.sheets, [show], places)[0]
 
 
-def _moved(place: tuple[int, int], way: tuple[int, int], step: int, size: tuple[int, int]) -> tuple[int, int]:
-    x, y = (min(max(at + step * to, 0), most - 1) for at, to, most in zip(place, way, size, strict=True))
+def _moved(place: tuple[int, int], step: Sequence[int], size: tuple[int, int]) -> tuple[int, int]:
+    x, y = (min(max(at + by, 0), most - 1) for at, by, most in zip(place, step, size, strict=True))
     return x, y
 
 
-def _signs(motion: Any) -> tuple[int, int]:
-    """Return where the window goes when the content moves so."""
-    return -int(np.sign(motion[0])), -int(np.sign(motion[1]))
+def _stride(canvas: Canvas, shift: Any, direction: str) -> list[int]:
+    """Return how far the character goes: as far as shift_fg tells (motion_fg is rounded to pixels), or else a full step."""
+    if shift is None:
+        return [walk.STEP * way for way in walk.MOVES[direction]]
+    return [round(share * length / 2) for share, length in zip(shift, canvas.domain, strict=True)]
 
 
-def _class(value: Any) -> int:
-    return int(value)
+def _drift(canvas: Canvas, motion: Any) -> list[int]:
+    """Return how far the window goes when the content moves so many pixels the other way."""
+    scale = float(canvas.scale)
+    return [-round(by / pixels) for by, pixels in zip(motion, (scale / 2, scale * 3 / 8), strict=True)]

@@ -1,5 +1,6 @@
 """The original's look, from Liberated Pixel Cup sheets and a photo that the user has (Araachie/glass:data/wsprites)."""
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +14,8 @@ ATTRIBUTION = (
     "CC BY-SA 3.0 and GPL 3.0: whoever passes these frames on must name it and keep its licence"
 )
 LAYERS = ("body", "bottomwear", "topwear", "hair", "shoes")  # bottom to top
-SHOES = 1  # every character wears these
+VARIANTS = 6  # of each layer
+SHOES = 1  # but every character wears these
 SHEET = (832, 1344)  # 13x21 cells of 64x64
 CELL = 64
 # Local action -> (row of the sheet, columns of the 8 frames).
@@ -24,6 +26,11 @@ CELLS = [
 ]
 PHOTO = "bg.JPEG"
 PHOTO_SIZE, CROP_SIZE = 281, 256  # so that a 256-pixel window has 25x25 places
+FILES = [
+    *(f"{layer}/{variant}.png" for layer in LAYERS[:-1] for variant in range(VARIANTS)),
+    f"{LAYERS[-1]}/{SHOES}.png",
+    PHOTO,
+]
 
 
 def sprites(identity: tuple[int, ...], folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -50,16 +57,15 @@ def _grey(solid: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _sheet(path: Path) -> Image.Image:
-    with _opened(path) as image:
-        if image.size != SHEET:
-            raise VbenchError(f"{path}: it is {image.size[0]}x{image.size[1]}, an LPC sheet is {SHEET[0]}x{SHEET[1]}")
-        return image.convert("RGBA")
+    sheet = _opened(path, "RGBA")
+    if sheet.size != SHEET:
+        raise VbenchError(f"{path}: it is {sheet.size[0]}x{sheet.size[1]}, an LPC sheet is {SHEET[0]}x{SHEET[1]}")
+    return sheet
 
 
 @lru_cache(maxsize=1)
 def _photo(path: Path) -> Image.Image:
-    with _opened(path) as image:
-        return image.convert("RGB").resize((PHOTO_SIZE, PHOTO_SIZE), Image.Resampling.LANCZOS)
+    return _opened(path, "RGB").resize((PHOTO_SIZE, PHOTO_SIZE), Image.Resampling.LANCZOS)
 
 
 @lru_cache(maxsize=625)
@@ -70,11 +76,28 @@ def backdrop(folder: Path, place: tuple[int, int], width: int, height: int) -> n
     return np.asarray(window.resize((width, height), Image.Resampling.LANCZOS))
 
 
-def _opened(path: Path) -> Image.Image:
+def digest(folder: Path) -> str:
+    """Return the SHA-256 of the sheets and the photo, each with its name."""
+    state = hashlib.sha256()
+    for name in FILES:
+        try:
+            data = (folder / name).read_bytes()
+        except OSError as error:
+            raise _lacking(folder / name) from error
+        state.update(f"{name}\0{len(data)}\0".encode() + data)
+    return state.hexdigest()
+
+
+def _opened(path: Path, mode: str) -> Image.Image:
     try:
-        return Image.open(path, formats=["PNG", "JPEG"])
-    except OSError as error:
-        raise VbenchError(
-            f"{path}: not there or not an image; --art-dir wants the LPC layout: body/, bottomwear/, topwear/, hair/ with "
-            f"0.png to 5.png each, shoes/{SHOES}.png and {PHOTO}"
-        ) from error
+        with Image.open(path, formats=["PNG", "JPEG"]) as image:
+            return image.convert(mode)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _lacking(path) from error
+
+
+def _lacking(path: Path) -> VbenchError:
+    return VbenchError(
+        f"{path}: not there or not a whole image; --art-dir wants the LPC layout: body/, bottomwear/, topwear/, hair/ with "
+        f"0.png to {VARIANTS - 1}.png each, shoes/{SHOES}.png and {PHOTO}"
+    )

@@ -1,7 +1,7 @@
 """W-Sprites backdrops: ten kinds of country, seen a little from above, each scene grown from a random stream.
 
-One unit is 1/105 of the height, so that a scene shows as much whatever its resolution. As in art.py only exactly rounded
-operations and uniform draws are used: the same stream gives the same bytes on every machine.
+One unit is 1/105 of the height, so that a scene shows as much whatever its resolution. The arithmetic is that of shapes.py
+and all draws are uniform, so the same stream gives the same bytes.
 """
 
 from collections.abc import Sequence

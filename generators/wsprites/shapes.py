@@ -94,7 +94,7 @@ def limb(a: Point, b: Point, ra: float, rb: float | None = None) -> Shape:
     return Shape(distance, _around(a, b, by=max(ra, rb)))
 
 
-def panel(top: Point, top_half: float, bottom: Point, bottom_half: Field, corner: float = 1.5) -> Shape:
+def panel(top: Point, top_half: float, bottom: Point, bottom_half: Field, corner: float) -> Shape:
     """A trapezoid with round corners, given by the middles and half widths of its top and bottom: a torso, a skirt."""
     height = bottom.y - top.y
 

@@ -41,7 +41,7 @@ class Commands(_shared.Group):
             if error.errno == errno.EPIPE:
                 raise
             place = error.filename or "the output"
-            said = f"{place}: {error.strerror}; see to it, then run the same command again"
+            said = f"{place}: {error.strerror or error}; see to it, then run the same command again"
             raise Failure(VbenchError(said)) from error
 
 

@@ -36,6 +36,7 @@ def command(
 
     source = sources.open_source(clips, split)
     with files.locked(out):
+        files.sweep(out)
         desk = annotate.desk(source, out, frames, seed)
         click.echo(f"{len(desk.frames)} frames, {len(desk.open())} of them without a mark", err=True)
         server.serve(lambda: desk.page, host, port, root)

@@ -5,7 +5,7 @@ returns an extractor, and `self_test`, which refuses weights that are none, whoe
 far apart the weights of a name see black and white, BLACK_WHITE has it, and `verify` refuses others under that name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +37,25 @@ def tensors(weights: Weights) -> Tensors:
 
 def check(state: Mapping[str, Tensor], network: nn.Module, what: str) -> None:
     """Refuse a state dict that lacks a tensor of the network or has one of another shape."""
-    for name, wanted in network.state_dict().items():
-        if name.endswith("num_batches_tracked"):
-            continue
-        if name not in state:
+    wanted = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    for name, found, expected in misfits(state, wanted):
+        if found is None:
             raise VbenchError(
-                f"{what}: the weights lack {name} {tuple(wanted.shape)}, the file is cut short or another network's; "
-                "use the right file"
+                f"{what}: the weights lack {name} {expected}, the file is cut short or another network's; use the right file"
             )
-        if state[name].shape != wanted.shape:
-            raise VbenchError(
-                f"{what}: {name} is {tuple(state[name].shape)}, expected {tuple(wanted.shape)}; use the right file"
-            )
+        if expected is not None:
+            raise VbenchError(f"{what}: {name} is {found}, expected {expected}; use the right file")
+
+
+Shape = tuple[int, ...]
+
+
+def misfits(state: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[tuple[str, Shape | None, Shape | None]]:
+    """Yield the tensors in which a state dict is not like the one wanted: name, shape found, shape expected; None: not there."""
+    for name in dict.fromkeys([*wanted, *state]):
+        found, expected = (tuple(each[name].shape) if name in each else None for each in (state, wanted))
+        if found != expected:
+            yield name, found, expected
 
 
 def unknown_style(what: str, found: Tensors) -> VbenchError:
@@ -73,9 +80,9 @@ def check_apart(what: str, features: np.ndarray) -> None:
         raise VbenchError(f"{what}: black and white have the same or no features; the weights are broken")
 
 
-def check_known(what: str, found: float, expected: float, weights: str) -> None:
+def check_known(what: str, found: float, expected: float, weights: str, within: float = 0.01) -> None:
     """Refuse weights that see black and white further apart, or less, than those of this name do."""
-    if not abs(found / expected - 1) < 0.01:
+    if not abs(found / expected - 1) < within:
         raise VbenchError(
             f"{what}: black and white are {found:.4f} apart, expected {expected}; these are not the weights that "
             f'"{weights}" means, use those'

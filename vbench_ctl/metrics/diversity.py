@@ -45,6 +45,11 @@ def features(*, of: str = "i3d", scale: float = 1.0) -> Features | None:
     return NETWORKS.get(of)
 
 
+def window(*, of: str = "i3d", scale: float = 1.0) -> tuple[int, str] | None:
+    """Return how many frames of a longer clip the network sees, and which, unless it sees all."""
+    return (16, "first") if of == "dti3d" else None
+
+
 def values(
     samples: Sequence[np.ndarray], *, of: str = "i3d", scale: float = 1.0, network: Features | None = None
 ) -> np.ndarray:

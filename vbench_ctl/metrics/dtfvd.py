@@ -1,7 +1,7 @@
 """Dynamic texture FVD (Dorkenwald et al., CVPR 2021): Frechet distance of an I3D trained on dynamic textures.
 
-Clips of up to 16 frames use the network of 16 (shorter ones are looped), clips of 32 frames, "dtfvd-32", that of 32. With
-a network that the user trained and added it is "dtfvd-<sha8>" or "dtfvd-32-<sha8>", after the hash of its weights.
+The network of 16 frames sees the first 16 of longer clips and loops shorter ones; clips of 32 frames, "dtfvd-32", have one of
+their own. With a network that the user trained and added it is "dtfvd-<sha8>" or "dtfvd-32-<sha8>", after the hash of its weights.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,11 @@ VARIANTS: dict[str, dict[str, Any]] = {"": {"frames": 16}, "32": {"frames": 32}}
 def features(*, frames: int = 16) -> Features:
     """Return the features of the network trained on so many frames."""
     return Features("dti3d", f"dti3d-{frames}", "clip", (("frames", frames),))
+
+
+def window(*, frames: int = 16) -> tuple[int, str]:
+    """Return how many frames of a longer clip the network sees, and which."""
+    return frames, "first"
 
 
 def estimate(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vbench_ctl.metrics.controlepe import STILL
 from vbench_ctl.statistics import camera
 from vbench_ctl.statistics.remembered import remembered
 
@@ -39,10 +40,10 @@ _path = remembered(3)(camera.path)  # the other variant looks at the same three 
 
 
 def pooled(parts: Sequence[np.ndarray], *, of: str = "camera") -> float:
-    """Return the ratio of the mean distances over all steps; NaN where nothing obeys."""
+    """Return the ratio of the mean distances over all steps; NaN where nothing obeys but by rounding."""
     rows = np.concatenate(parts)
     strays, obeys = rows.mean(axis=0) if len(rows) else (0.0, 0.0)
-    return float(strays / obeys) if obeys else float("nan")
+    return float(strays / obeys) if obeys > STILL else float("nan")
 
 
 def note(parts: Sequence[np.ndarray], *, of: str = "camera") -> str:

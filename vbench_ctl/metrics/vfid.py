@@ -36,6 +36,11 @@ def features(
     return Features("resnext3d", weights, "clip", (), options)
 
 
+def window(**options: str) -> tuple[int, str]:
+    """Return how many frames of a longer clip the network sees, and which."""
+    return 16, "middle"
+
+
 def estimate(
     real: np.ndarray, fake: np.ndarray, clusters: Sequence[str], groups_of: int = 0, **options: str
 ) -> Estimate:

@@ -153,14 +153,16 @@ def _questions(sides: dict[str, Source], shown: Source | None, seed: int) -> lis
 def append(path: Path, answer: Answer) -> None:
     """Add a line to the file of answers in one step."""
     with files.turn(path):
-        held = path.read_text(encoding="utf-8") if path.exists() else _line([f.name for f in fields(Answer)])
-        files.write_text(path, held + _line([files.cell(text) for text in astuple(answer)]))
+        held = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        held = held or _line([f.name for f in fields(Answer)])
+        end = "" if held.endswith("\n") else "\n"  # not every editor ends the last line
+        files.write_text(path, held + end + _line([files.cell(text) for text in astuple(answer)]))
 
 
 def read(path: Path) -> list[Answer]:
     """Read a file of answers."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise VbenchError(f"{path}: not a readable CSV file ({error})") from error

@@ -82,6 +82,12 @@ def choices(counts: Mapping[str, int]) -> tuple[Button, ...]:
     )
 
 
+def chosen(value: Value) -> int:
+    """Return a control that is a class."""
+    assert not isinstance(value, tuple)
+    return int(value)
+
+
 def entry(value: Value) -> np.ndarray:
     """Return a control as the entry of a track."""
     return np.array(value, np.int64 if isinstance(value, int) else np.float32)
