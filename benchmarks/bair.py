@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vbench_ctl import registry, store, tfrecord
+from vbench_ctl import registry, shards, tfrecord
 from vbench_ctl.archives import Archive
 
 RECORDS, FRAMES, RUNS = 256, 30, 7
@@ -39,7 +39,7 @@ def main() -> None:
         ways: dict[str, tuple[int, Callable[[Path], Any]]] = {
             "checksums only": (RECORDS, lambda _: read_records(path)),
             "clips": (RECORDS, lambda _: sum(map(len, bair.clips(work)))),
-            "store": (RECORDS, lambda out: store.write_shard(out / "test-00000.h5", bair.clips, work)),
+            "store": (RECORDS, lambda out: shards.write_shard(out / "test-00000.h5", bair.clips, work)),
             "tensorflow + png": (PNG_RECORDS, lambda out: write_pngs(path, out, tf, Image.frombytes)),
             "as cINN does": (PNG_RECORDS, lambda out: write_pngs(path, out, tf, through_numbers)),
         }

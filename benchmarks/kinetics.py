@@ -16,7 +16,7 @@ from statistics import median
 import av
 import numpy as np
 
-from vbench_ctl import registry, store
+from vbench_ctl import registry, shards
 from vbench_ctl.archives import Archive
 
 # As many bytes as a clip of the published set has on average: 604 GB / 392,000 (activitynet/ActivityNet issue 28)
@@ -91,7 +91,7 @@ def shrink(videos: list[Path]) -> None:
 def convert(videos: list[Path]) -> None:
     (work,) = kinetics.shards("val", kinetics.Options(), None, Archive((videos[0].parent.parent,)))
     with tempfile.TemporaryDirectory() as folder:
-        store.write_shard(Path(folder, "val-00000.h5"), kinetics.clips, work, fingerprint="")
+        shards.write_shard(Path(folder, "val-00000.h5"), kinetics.clips, work, fingerprint="")
 
 
 def cpu_seconds(way: Callable[[list[Path]], None], videos: list[Path]) -> float:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import leaderboard, scoring, store
+from vbench_ctl import building, leaderboard, scoring, store
 from vbench_ctl.clips import Clip
 from vbench_ctl.rows import Row
 from vbench_ctl.sources import Source
@@ -57,7 +57,7 @@ def write_clips(first: int) -> Any:
 def build_store(folder: Path) -> None:
     """Write a large store."""
     work = dict[str, Sequence[int]](test=range(0, CLIPS, PER_SHARD))
-    store.build(folder, store.Recipe("load", "8x6", 1, work, write_clips, {}, {}))
+    building.build(folder, building.Recipe("load", "8x6", 1, work, write_clips, {}, {}))
 
 
 def open_store(folder: Path) -> None:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from vbench_ctl import registry, store
+from vbench_ctl import registry, shards
 
 ORIGINAL = 110  # frames per CPU-second of Araachie/glass:data/wsprites with Python 2.7, into PNG files
 SHARDS = 18  # of 60 clips of 90 frames
@@ -25,7 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for index, item in enumerate(work):
             start = time.process_time()
-            store.write_shard(Path(folder) / f"test-{index:05d}.h5", wsprites.clips, item)
+            shards.write_shard(Path(folder) / f"test-{index:05d}.h5", wsprites.clips, item)
             spent.append(time.process_time() - start)
             frames.append(len(item.clips) * 90)
     later = len(work) // 2

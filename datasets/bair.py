@@ -10,10 +10,9 @@ import numpy as np
 
 from vbench_ctl import tfrecord
 from vbench_ctl.archives import Archive, Member
-from vbench_ctl.clips import Clip
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.registry import option
-from vbench_ctl.store import Dropped
 
 VERSION = 1
 SPLITS = ("train", "test")

@@ -10,10 +10,10 @@ import numpy as np
 
 from vbench_ctl import pickles, video
 from vbench_ctl.archives import Archive, Member
-from vbench_ctl.clips import Clip
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.registry import option
-from vbench_ctl.store import SHARD_BYTES, Dropped
+from vbench_ctl.shards import SHARD_BYTES
 
 VERSION = 1
 SPLITS = ("train", "val", "test")

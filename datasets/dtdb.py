@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from vbench_ctl.archives import Archive
-from vbench_ctl.clips import Clip
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.frame_folders import FolderShard, clips_of_folders, cut, numbered
 from vbench_ctl.registry import check_size, option
-from vbench_ctl.store import Dropped
 
 VERSION = 1
 SPLITS = ("train", "eval")  # the paper tests on eval as well

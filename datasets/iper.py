@@ -8,10 +8,9 @@ import numpy as np
 
 from vbench_ctl import resize, video
 from vbench_ctl.archives import Archive, Member
-from vbench_ctl.clips import Clip
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.registry import check_size, option
-from vbench_ctl.store import Dropped
 
 VERSION = 1
 LISTED = {"train": 138, "val": 26, "test": 42}  # entries of the cINN paper's lists, 206 videos in all

@@ -24,10 +24,10 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from vbench_ctl import acquire, archives, files, video
 from vbench_ctl.archives import Archive, Member
-from vbench_ctl.clips import Clip
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import UsageError, VbenchError, of_the_system
 from vbench_ctl.registry import option
-from vbench_ctl.store import RAW_PIXELS, SHARD_BYTES, Dropped
+from vbench_ctl.shards import RAW_PIXELS, SHARD_BYTES
 
 VERSION = 2
 # How many clips there are, roughly: activitynet/ActivityNet issue 28. Some are gone since; MAGVIT had 384,000 and 29,000.

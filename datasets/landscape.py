@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vbench_ctl.archives import Archive
-from vbench_ctl.clips import Clip
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.frame_folders import FolderShard, clips_of_folders, cut, numbered
 from vbench_ctl.registry import check_size, option
-from vbench_ctl.store import Dropped
 
 VERSION = 1
 FOLDERS = {"train": "sky_train", "eval": "sky_train", "test": "sky_test"}  # that each split is taken from

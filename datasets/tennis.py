@@ -21,9 +21,9 @@ from PIL import Image
 
 from vbench_ctl import video
 from vbench_ctl.archives import Archive, Member
-from vbench_ctl.clips import Clip
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import VbenchError
-from vbench_ctl.store import SHARD_BYTES, Dropped
+from vbench_ctl.shards import SHARD_BYTES
 
 VERSION = 1
 WIDTH, HEIGHT = 256, 96

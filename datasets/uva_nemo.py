@@ -13,11 +13,10 @@ import numpy as np
 
 from vbench_ctl import resize, video
 from vbench_ctl.archives import Archive, Member
-from vbench_ctl.clips import Clip
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.frame_folders import FolderShard, clips_of_folders, cut, numbered
 from vbench_ctl.registry import check_size, option
-from vbench_ctl.store import Dropped
 
 VERSION = 1
 # "all" is what G3AN trains on and compares with; train and test share no subject.

@@ -36,6 +36,7 @@ from vbench_ctl import (
     recipes,
     rows,
     runs,
+    shards,
     sources,
     store,
     tfrecord,
@@ -272,13 +273,13 @@ def _script(folder: Path) -> bytes:
 
 
 def _shard(folder: Path) -> bytes:
-    with store.new_shard(folder / "made-00000.h5") as writer:
+    with shards.new_shard(folder / "made-00000.h5") as writer:
         writer.add(tiny.clip("test", 0, 3))
     return (folder / "made-00000.h5").read_bytes()
 
 
 def _read_shard(path: Path) -> None:
-    shard = store._Shard(path)
+    shard = shards.Shard(path)
     if len(shard.ids):
         shard.read("frames", range(3))
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from test_tfrecord import example, field, record
 
-from vbench_ctl import protocols, registry, store
+from vbench_ctl import building, protocols, registry, store
 from vbench_ctl.archives import Archive
+from vbench_ctl.clips import Dropped
 from vbench_ctl.errors import VbenchError
 
 bair = registry.load("datasets", "bair")
@@ -122,7 +123,7 @@ def test_a_damaged_record_is_left_out_and_named(tmp_path):
     damaged[400_000] ^= 4
     folder(tmp_path, {"test/traj_0_to_2.tfrecords": trajectory(1) + damaged + trajectory(3)})
     first, second, third = made("test", tmp_path)
-    assert second == store.Dropped("test/traj_0_to_2/1", "its checksum is wrong")
+    assert second == Dropped("test/traj_0_to_2/1", "its checksum is wrong")
     assert np.array_equal(first.frames, pixels(1)) and np.array_equal(third.frames, pixels(3))
 
 
@@ -130,7 +131,7 @@ def test_records_beyond_those_announced_are_left_out_and_named(tmp_path):
     folder(tmp_path, {"test/traj_0_to_0.tfrecords": trajectory(1) + trajectory(2) + trajectory(3)[:-1000]})
     first, *beyond = made("test", tmp_path)
     reason = "the file's name announces fewer records"
-    assert beyond == [store.Dropped(f"test/traj_0_to_0/{index}", reason) for index in (1, 2)]
+    assert beyond == [Dropped(f"test/traj_0_to_0/{index}", reason) for index in (1, 2)]
     assert first.id == "test/traj_0_to_0/0"
     folder(tmp_path / "whole", {"test/traj_0_to_1.tfrecords": trajectory(1) + trajectory(2)})
     assert ids(made("test", tmp_path / "whole", limit=1)) == ["test/traj_0_to_1/0"]  # a limit is no surplus
@@ -153,7 +154,7 @@ def test_a_cut_file_names_every_clip_it_lacks(tmp_path):
 )
 def test_a_record_of_another_kind_is_left_out_and_named(tmp_path, changed, reason):
     folder(tmp_path, {"test/traj_0_to_0.tfrecords": trajectory(1, **changed)})
-    assert made("test", tmp_path) == [store.Dropped("test/traj_0_to_0/0", reason)]
+    assert made("test", tmp_path) == [Dropped("test/traj_0_to_0/0", reason)]
 
 
 def test_a_record_without_a_frame_is_left_out_and_named(tmp_path):
@@ -172,10 +173,10 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
         made("val", tmp_path, validation="apart")
 
 
-def recipe(path: Path, **options) -> store.Recipe:
+def recipe(path: Path, **options) -> building.Recipe:
     settings = bair.Options(**options)
     work = {split: bair.shards(split, settings, None, Archive((path,))) for split in bair.SPLITS}
-    return store.Recipe("bair", bair.variant(settings), bair.VERSION, work, bair.clips, bair.facts(settings), {})
+    return building.Recipe("bair", bair.variant(settings), bair.VERSION, work, bair.clips, bair.facts(settings), {})
 
 
 def test_the_store_is_the_same_from_a_tar_and_with_two_workers(small, tmp_path):
@@ -184,8 +185,8 @@ def test_the_store_is_the_same_from_a_tar_and_with_two_workers(small, tmp_path):
             entry = tarfile.TarInfo(f"./{path.relative_to(small).as_posix()}")
             entry.size = path.stat().st_size
             tar.addfile(entry, io.BytesIO(path.read_bytes()))
-    one = store.build(tmp_path / "one", recipe(small))
-    two = store.build(tmp_path / "two", recipe(tmp_path / "bair_robot_pushing_dataset_v0.tar"), workers=2)
+    one = building.build(tmp_path / "one", recipe(small))
+    two = building.build(tmp_path / "two", recipe(tmp_path / "bair_robot_pushing_dataset_v0.tar"), workers=2)
     assert one["splits"] == two["splits"]
     test = store.Store(tmp_path / "two", "test")
     assert (len(test), test.size, test.fps, test.tracks) == (2, (64, 64), None, ["actions", "state"])

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vbench_ctl import protocols, registry, resize, store
+from vbench_ctl import building, protocols, registry, resize, store
 from vbench_ctl.archives import Archive
+from vbench_ctl.clips import Dropped
 from vbench_ctl.errors import VbenchError
 
 hd = registry.load("datasets", "bair-hd")
@@ -76,7 +77,7 @@ def made(split: str, root: Path, packing: str = "ccvs", limit: int | None = None
 
 
 def reasons(found: list) -> dict[str, str]:
-    return {each.id: each.reason for each in found if isinstance(each, store.Dropped)}
+    return {each.id: each.reason for each in found if isinstance(each, Dropped)}
 
 
 # OpenCV's bilinear
@@ -238,10 +239,10 @@ def test_annotated_frames_carry_the_place_of_the_arm(tmp_path):
 # Stores
 
 
-def recipe(root: Path, packing: str, splits: tuple[str, ...]) -> store.Recipe:
+def recipe(root: Path, packing: str, splits: tuple[str, ...]) -> building.Recipe:
     options = hd.Options(packing)
     work = {split: hd.shards(split, options, 3, Archive((root,))) for split in splits}
-    return store.Recipe("bair-hd", hd.variant(options), hd.VERSION, work, hd.clips, hd.facts(options), {})
+    return building.Recipe("bair-hd", hd.variant(options), hd.VERSION, work, hd.clips, hd.facts(options), {})
 
 
 def test_variants_are_those_of_the_protocols():
@@ -255,7 +256,8 @@ def test_the_store_is_the_same_with_two_workers(tmp_path, monkeypatch):
         episode(tmp_path / "in", "test", number)
     monkeypatch.setattr(hd, "PER_SHARD", 2)
     one, two = (
-        store.build(tmp_path / str(workers), recipe(tmp_path / "in", "caddy", ("test",)), workers) for workers in (1, 2)
+        building.build(tmp_path / str(workers), recipe(tmp_path / "in", "caddy", ("test",)), workers)
+        for workers in (1, 2)
     )
     assert one["splits"] == two["splits"] and len(one["splits"]["test"]["shards"]) == 2
     opened = store.Store(tmp_path / "2", "test")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from test_ccvs_networks import WHOLE, Golden, close, golden, listed  # noqa: F401
 from torch import Tensor
 
-from vbench_ctl import generation, protocols, recipes, runs, scoring, store, training
+from vbench_ctl import building, generation, protocols, recipes, runs, scoring, store, training
 from vbench_ctl import networks as networks_of
 from vbench_ctl.baselines import ccvs
 from vbench_ctl.baselines.ccvs import networks, synthesis
@@ -162,7 +162,7 @@ CONTROLS = {
 def balls(tmp_path_factory) -> Path:
     """A store of a few clips with all that may control one."""
     folder = tmp_path_factory.mktemp("stores") / "balls"
-    store.build(folder, tiny.recipe(make=clips, train=[range(5)]))
+    building.build(folder, tiny.recipe(make=clips, train=[range(5)]))
     return folder
 
 
@@ -361,7 +361,7 @@ def test_a_state_protocol_from_a_store_to_a_score(trained, balls, tmp_path, trac
     folder = balls
     if not tracks:
         folder = tmp_path / "bare"
-        store.build(folder, tiny.recipe(make=bare, train=[range(5)]))
+        building.build(folder, tiny.recipe(make=bare, train=[range(5)]))
     real, out = StoreSource(store.Store(folder, "train")), tmp_path / "out"
     manifest = generation.generate(generation.model(tmp_path / "run", "cpu"), protocol, real, out)
     assert manifest.get("estimated", []) == ([] if tracks else ["state"])

@@ -10,7 +10,7 @@ import torch
 from cinn_golden import close, golden
 from PIL import Image
 
-from vbench_ctl import protocols, recipes, registry, resize, store
+from vbench_ctl import building, protocols, recipes, registry, resize, store
 from vbench_ctl.archives import Archive
 from vbench_ctl.baselines.cinn import play
 from vbench_ctl.baselines.cinn.flow_stage import FlowStage
@@ -124,7 +124,7 @@ def one_clip(part):
 @pytest.fixture
 def bair(shared, tmp_path) -> StoreSource:
     clips = one_clip(golden(shared, "io_loaders"))
-    store.build(tmp_path / "store", store.Recipe("bair", "16", 1, {"train": [0]}, clips, {}, {}, None))
+    building.build(tmp_path / "store", building.Recipe("bair", "16", 1, {"train": [0]}, clips, {}, {}, None))
     return StoreSource(store.Store(tmp_path / "store", "train"))
 
 

@@ -16,7 +16,7 @@ from cinn_golden import close, decoder_state, drawn, given, golden, keys, percep
 from click.testing import CliRunner
 from torch import nn
 
-from vbench_ctl import files, generation, recipes, runs, sources, store, training
+from vbench_ctl import building, files, generation, recipes, runs, sources, training
 from vbench_ctl.baselines import cinn
 from vbench_ctl.baselines.cinn import losses, play, released
 from vbench_ctl.baselines.cinn.flow import Flow
@@ -375,8 +375,8 @@ def moving_clips(item: tuple[str, int]):
 def run(tmp_path_factory) -> Path:
     """A whole training of a very small model with a control."""
     folder = tmp_path_factory.mktemp("cinn")
-    store.build(
-        folder / "store", store.Recipe("moving", "32", 1, {"train": [("train", 4)]}, moving_clips, {}, {}, None)
+    building.build(
+        folder / "store", building.Recipe("moving", "32", 1, {"train": [("train", 4)]}, moving_clips, {}, {}, None)
     )
     return trained(folder / "run", folder / "store")
 
@@ -605,8 +605,8 @@ def test_clips_of_another_dataset_are_continued_and_it_is_said(run, tmp_path):
     (tmp_path / "ends.csv").write_text("y,x\n4,16\n")
     said = {}
     for name in ("moving", "other"):
-        recipe = store.Recipe(name, "32", 1, {"test": [("test", 2)]}, moving_clips, {}, {}, None)
-        store.build(tmp_path / name, recipe)
+        recipe = building.Recipe(name, "32", 1, {"test": [("test", 2)]}, moving_clips, {}, {}, None)
+        building.build(tmp_path / name, recipe)
         real = sources.open_source(tmp_path / name, "test")
         protocol = tiny.protocol(context=1, predict=2, control="endpoint", metric_frames={})
         out = tmp_path / f"{name}-protocol"

@@ -340,8 +340,8 @@ def test_an_import_says_what_it_would_do_and_does_it_once(tmp_path, monkeypatch)
 
 DRIVER = """
 import sys
-from vbench_ctl import store
-store.SHARD_BYTES = 2 * 8 * 32 * 32 * 4  # two clips a shard
+from vbench_ctl import shards
+shards.SHARD_BYTES = 2 * 8 * 32 * 32 * 4  # two clips a shard
 from vbench_ctl.cli import main
 if __name__ == "__main__":
     main(sys.argv[1:], prog_name="vbench-ctl")

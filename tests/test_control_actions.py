@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from vbench_ctl import files, generation, inverse, measuring, protocols, rows, scoring, store, tracks
+from vbench_ctl import building, files, generation, inverse, measuring, protocols, rows, scoring, store, tracks
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError
 from vbench_ctl.inverse import Lesson, Unlearnable
@@ -36,7 +36,7 @@ def real(tmp_path_factory) -> StoreSource:
     folder = tmp_path_factory.mktemp("walkers") / "store"
     sizes = {"train": 48, "test": 12}
     parts = {split: [[walker(f"{split}/{n}", 1000 * len(split) + n) for n in range(sizes[split])]] for split in sizes}
-    store.build(folder, tiny.recipe(make=iter, **parts))
+    building.build(folder, tiny.recipe(make=iter, **parts))
     return StoreSource(store.Store(folder, "test"))
 
 

@@ -9,7 +9,20 @@ import numpy as np
 import pytest
 import tiny
 
-from vbench_ctl import files, generation, measuring, networks, protocols, registry, rows, scoring, store, tokens, tracks
+from vbench_ctl import (
+    building,
+    files,
+    generation,
+    measuring,
+    networks,
+    protocols,
+    registry,
+    rows,
+    scoring,
+    store,
+    tokens,
+    tracks,
+)
 from vbench_ctl.api import Scores
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import VbenchError
@@ -43,7 +56,7 @@ def known(index: int) -> dict[str, np.ndarray]:
 @pytest.fixture
 def real(tmp_path) -> StoreSource:
     clips = [Clip(f"test/{index}", tiny.noise(1, index, 9)[0], None, known(index)) for index in range(VIDEOS)]
-    store.build(tmp_path / "store", tiny.recipe(make=iter, test=[clips]))
+    building.build(tmp_path / "store", tiny.recipe(make=iter, test=[clips]))
     return StoreSource(store.Store(tmp_path / "store"))
 
 
@@ -452,7 +465,7 @@ def dotted(places: np.ndarray) -> np.ndarray:
 def test_a_detector_reads_both_sides(tmp_path, monkeypatch):
     places = np.random.default_rng(0).integers(1, 5, size=(4, FRAMES, 2))
     clips = [Clip(f"test/{index}", dotted(each)) for index, each in enumerate(places)]
-    store.build(tmp_path / "store", tiny.recipe(make=iter, test=[clips]))
+    building.build(tmp_path / "store", tiny.recipe(make=iter, test=[clips]))
     real = StoreSource(store.Store(tmp_path / "store"))
     asked = protocol(metrics=("add",), select=Select("first"))
     for index, each in enumerate(places):

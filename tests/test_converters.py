@@ -12,7 +12,7 @@ import test_kinetics600
 import test_tennis
 import test_video_datasets
 
-from vbench_ctl import prepare, registry, store, video
+from vbench_ctl import building, prepare, registry, shards, video
 from vbench_ctl.archives import Archive
 from vbench_ctl.errors import Unreadable
 
@@ -101,10 +101,10 @@ def test_there_is_a_small_archive_of_every_dataset_that_is_read_from_files():
 
 
 @pytest.fixture
-def recipe(name, tmp_path, monkeypatch) -> store.Recipe:
+def recipe(name, tmp_path, monkeypatch) -> building.Recipe:
     """The recipe of a store whose archive lies in tmp_path/archive, with a work item for each clip."""
     small, leaf = SMALL[name], registry.load("datasets", name)
-    for module in (leaf, store):
+    for module in (leaf, shards):
         for size in ("SHARD_BYTES", "PER_SHARD"):
             if hasattr(module, size):
                 monkeypatch.setattr(module, size, 1)
@@ -116,7 +116,7 @@ def recipe(name, tmp_path, monkeypatch) -> store.Recipe:
     options = leaf.Options(**small.options)
     work = {small.split: leaf.shards(small.split, options, None, Archive((folder,)))}
     assert len(work[small.split]) > 1
-    return store.Recipe(name, leaf.variant(options), leaf.VERSION, work, leaf.clips, leaf.facts(options), {})
+    return building.Recipe(name, leaf.variant(options), leaf.VERSION, work, leaf.clips, leaf.facts(options), {})
 
 
 SLOW = ("uva-nemo", "iper", "landscape", "audioset-drums")  # each worker loads PyTorch, as for dtdb
@@ -124,16 +124,16 @@ SLOW = ("uva-nemo", "iper", "landscape", "audioset-drums")  # each worker loads 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SMALL])
 def test_one_and_four_workers_give_the_same_store(recipe, tmp_path):
-    one, four = (store.build(tmp_path / f"{workers}", recipe, workers)["splits"] for workers in (1, 4))
+    one, four = (building.build(tmp_path / f"{workers}", recipe, workers)["splits"] for workers in (1, 4))
     assert one == four
     assert [each["clips"] for each in one.values()] == [SMALL[recipe.dataset].clips]
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_files_that_went_for_a_while_drop_no_clip(recipe, tmp_path):
-    whole = store.build(tmp_path / "whole", recipe)["splits"]
+    whole = building.build(tmp_path / "whole", recipe)["splits"]
     (tmp_path / "archive").rename(tmp_path / "away")
     with pytest.raises(Unreadable, match=r"cannot be read now \(No such file or directory\)"):
-        store.build(tmp_path / "store", recipe)
+        building.build(tmp_path / "store", recipe)
     (tmp_path / "away").rename(tmp_path / "archive")
-    assert store.build(tmp_path / "store", recipe)["splits"] == whole
+    assert building.build(tmp_path / "store", recipe)["splits"] == whole

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vbench_ctl import recipes, registry, runs, store, tokens, training, weights
+from vbench_ctl import building, recipes, registry, runs, tokens, training, weights
 from vbench_ctl.baselines import dti3d as leaf
 from vbench_ctl.baselines.dti3d.classifier import Classifier
 from vbench_ctl.clips import Clip
@@ -50,7 +50,9 @@ def clips(item: tuple[str, int]):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("dti3d")
-    store.build(folder / "store", store.Recipe("flicker", "32", 1, {"train": [("train", 4)]}, clips, {}, {}, None))
+    building.build(
+        folder / "store", building.Recipe("flicker", "32", 1, {"train": [("train", 4)]}, clips, {}, {}, None)
+    )
     sets = [
         'data.tracks=["class"]',
         "model.label=class",

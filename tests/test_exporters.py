@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vbench_ctl import exporters, importers, store
+from vbench_ctl import building, exporters, importers, store
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
 
@@ -36,7 +36,7 @@ def build(folder, splits, fps=None):
         split: [Clip(name, frames, fps, tracks) for name, (frames, tracks) in clips.items()]
         for split, clips in splits.items()
     }
-    store.build(folder, store.Recipe("toy", "x", 1, work, itself, {}, {}))
+    building.build(folder, building.Recipe("toy", "x", 1, work, itself, {}, {}))
     return [store.Store(folder, split) for split in splits]
 
 
@@ -55,7 +55,7 @@ def source(tmp_path):
 def imported(folder, layout="auto"):
     recipe = importers.recipe(folder, "back", layout)
     place = store.store_path("back", recipe.variant, 1)
-    store.build(place, recipe)
+    building.build(place, recipe)
     return place
 
 

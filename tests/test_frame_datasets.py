@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vbench_ctl import prepare, registry, store
+from vbench_ctl import building, prepare, registry, store
 from vbench_ctl.archives import Archive
-from vbench_ctl.clips import Clip
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import UsageError, VbenchError
 
 
@@ -71,7 +71,7 @@ def test_dtdb_frames_are_squashed_as_the_paper_does(dtdb):
 
 def test_dtdb_gaps_close_and_broken_frames_drop_their_clip(dtdb):
     broken, flame = converted("dtdb", "eval", dtdb, size=16)
-    assert isinstance(broken, store.Dropped) and "dtdb/fire/eval/broken/frame0.jpg" in broken.reason
+    assert isinstance(broken, Dropped) and "dtdb/fire/eval/broken/frame0.jpg" in broken.reason
     assert len(flame) == 4
     assert len(converted("dtdb", "train", dtdb, limit=1)) == 1
     both = converted("dtdb", "eval", dtdb, texture="all", size=16)
@@ -149,7 +149,9 @@ def test_what_is_left_out_is_listed(name, dtdb, landscape, tmp_path):
     leaf, archive = registry.load("datasets", name), {"dtdb": dtdb, "landscape": landscape}[name]
     options = leaf.Options(size=16)
     work = {split: leaf.shards(split, options, None, archive) for split in leaf.SPLITS}
-    store.build(tmp_path / "made", store.Recipe(name, leaf.variant(options), leaf.VERSION, work, leaf.clips, {}, {}))
+    building.build(
+        tmp_path / "made", building.Recipe(name, leaf.variant(options), leaf.VERSION, work, leaf.clips, {}, {})
+    )
     dropped = (tmp_path / "made" / "dropped.csv").read_text().splitlines()
     assert dropped[0] == "split,id,reason" and len(dropped) == {"dtdb": 2, "landscape": 3}[name]
     assert all(isinstance(clip, Clip) for clip in store.Store(tmp_path / "made", "train"))

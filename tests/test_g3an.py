@@ -13,7 +13,7 @@ from test_features_golden import hashed as hashed_array
 from test_features_golden import rich_fill
 from torch import Tensor, nn
 
-from vbench_ctl import generation, recipes, resize, runs, store, training, video
+from vbench_ctl import building, generation, recipes, resize, runs, store, training, video
 from vbench_ctl.baselines import g3an
 from vbench_ctl.baselines.g3an import controls, networks, released, sampling
 from vbench_ctl.baselines.g3an.settings import Settings, motion_steps
@@ -706,7 +706,7 @@ def test_pixels_are_rounded_and_kept_in_range():
 def sprites(folder: Path, size=(64, 64), count: int = 4, frames: int = 18) -> StoreSource:
     """Make a store of clips with two tracks of controls."""
     items = [(index, frames, size) for index in range(count)]
-    store.build(folder, tiny.recipe(train=items, make=_clips))
+    building.build(folder, tiny.recipe(train=items, make=_clips))
     return StoreSource(store.Store(folder, "train"))
 
 

@@ -11,7 +11,7 @@ import tiny
 import torch
 from click.testing import CliRunner
 
-from vbench_ctl import execute, files, generation, protocols, recipes, registry, runs, scoring, store, video
+from vbench_ctl import building, execute, files, generation, protocols, recipes, registry, runs, scoring, store, video
 from vbench_ctl.cli.generate import model_command
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.protocols import Select
@@ -24,7 +24,7 @@ LENGTHS = (8, 9, 10, 11, 12)
 @pytest.fixture
 def real(tmp_path) -> StoreSource:
     splits = {"train": tiny.work("train", LENGTHS), "test": tiny.work("test", LENGTHS)}
-    store.build(tmp_path / "store", tiny.recipe(**splits))
+    building.build(tmp_path / "store", tiny.recipe(**splits))
     return StoreSource(store.Store(tmp_path / "store", "test"))
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vbench_ctl import importers, store, video
+from vbench_ctl import building, importers, shards, store, video
+from vbench_ctl.clips import Dropped
 from vbench_ctl.errors import UsageError, VbenchError
 
 SIZE = (12, 16)  # height, width
@@ -38,7 +39,7 @@ def read(source, split=None, tmp=None, **options):
     """Import a source and return the store."""
     recipe = importers.recipe(source, "ours", **options)
     folder = store.store_path("ours", recipe.variant, recipe.version)
-    store.build(folder, recipe)
+    building.build(folder, recipe)
     return store.Store(folder, split)
 
 
@@ -168,7 +169,7 @@ def test_the_same_folder_elsewhere_makes_the_same_store(tmp_path):
 
 def test_work_items_hold_about_a_shard_and_keep_the_order(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", np.stack([noise(i) for i in range(7)]))
-    monkeypatch.setattr(store, "SHARD_BYTES", 2 * noise(0).nbytes)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2 * noise(0).nbytes)
     recipe = importers.recipe(tmp_path / "a.npy", "ours")
     assert [len(part.sources) for part in recipe.work["all"]] == [2, 2, 2, 1]
     found = read(tmp_path / "a.npy")
@@ -179,9 +180,9 @@ def test_work_items_hold_about_a_shard_and_keep_the_order(tmp_path, monkeypatch)
 def test_workers_do_not_change_the_store(tmp_path, monkeypatch):
     for i in range(4):
         put_frames(tmp_path / f"source/{i}", noise(i))
-    monkeypatch.setattr(store, "SHARD_BYTES", 1)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1)
     recipe = importers.recipe(tmp_path / "source", "ours")
-    made = [store.build(tmp_path / f"{n}", recipe, n)["splits"]["all"] for n in (1, 2)]
+    made = [building.build(tmp_path / f"{n}", recipe, n)["splits"]["all"] for n in (1, 2)]
     assert made[0] == made[1] and made[0]["clips"] == 4
 
 
@@ -433,7 +434,7 @@ def test_mcvd_frame_in_another_file_is_refused(tmp_path):
         del file["1/2"]
         file["1/2"] = h5py.ExternalLink("secret.h5", "/x")
     _, refused = clips_of(tmp_path / "shard_0001.hdf5")
-    assert isinstance(refused, store.Dropped) and "points elsewhere" in refused.reason
+    assert isinstance(refused, Dropped) and "points elsewhere" in refused.reason
 
 
 def test_a_claimed_huge_clip_is_refused(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from vbench_ctl import acquire, hosts, pairing, protocols, registry, store, video
+from vbench_ctl import acquire, building, hosts, pairing, protocols, registry, store, video
 from vbench_ctl.archives import Archive
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
@@ -58,7 +58,7 @@ def tar_of(path, videos, folder=""):
 def build(folder, archive, split="val", workers=1, limit=None, **options):
     chosen = kinetics.Options(**options)
     work = kinetics.shards(split, chosen, limit, archive)
-    recipe = store.Recipe(
+    recipe = building.Recipe(
         "kinetics600",
         kinetics.variant(chosen),
         kinetics.VERSION,
@@ -67,7 +67,7 @@ def build(folder, archive, split="val", workers=1, limit=None, **options):
         kinetics.facts(chosen),
         {},
     )
-    store.build(folder, recipe, workers)
+    building.build(folder, recipe, workers)
     return store.Store(folder, split)
 
 
@@ -228,8 +228,8 @@ def test_the_same_clip_in_two_tars_stays_in_the_first(tmp_path, mp4s, workers):
     tar_of(tmp_path / "val/part_0.tar.gz", [mp4s / f"{STEMS[3]}.mp4"])
     tar_of(tmp_path / "val/part_1.tar.gz", [mp4s / f"{STEMS[2]}.mp4", mp4s / f"{STEMS[3]}.mp4"])
     work = kinetics.shards("val", kinetics.Options(), None, Archive((tmp_path,)))
-    recipe = store.Recipe("kinetics600", "64", 2, {"val": work}, kinetics.clips, {}, {}, repeats=kinetics.REPEATS)
-    made = store.build(tmp_path / "store", recipe, workers)["splits"]["val"]
+    recipe = building.Recipe("kinetics600", "64", 2, {"val": work}, kinetics.clips, {}, {}, repeats=kinetics.REPEATS)
+    made = building.build(tmp_path / "store", recipe, workers)["splits"]["val"]
     assert store.Store(tmp_path / "store", "val").ids == [f"val/{STEMS[3]}", f"val/{STEMS[2]}"]
     assert made["dropped"] == [{"id": f"val/{STEMS[3]}", "reason": "it is in val-00000.h5 already"}]
 

@@ -23,7 +23,7 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from vbench_ctl import registry, runs, scoring, store, tracks
+from vbench_ctl import building, registry, runs, scoring, tracks
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.play import drive, recording, server
@@ -501,7 +501,7 @@ def test_a_baseline_that_cannot_be_driven_says_so(run, sprites, tmp_path, monkey
 
 def test_clips_to_start_from_are_of_the_split_test_else_of_one_that_is_there(run, tmp_path):
     for name, splits in (("whole", ["all"]), ("parted", ["train", "test"])):
-        store.build(tmp_path / name, tiny.recipe(**{split: tiny.work(split, (9,)) for split in splits}))
+        building.build(tmp_path / name, tiny.recipe(**{split: tiny.work(split, (9,)) for split in splits}))
     assert drive.table([run], tmp_path, tmp_path / "whole").clips == ["all/clip_0"]
     assert drive.table([run], tmp_path, tmp_path / "parted").clips == ["test/clip_0"]
     assert drive.table([run], tmp_path, tmp_path / "parted", "train").clips == ["train/clip_0"]

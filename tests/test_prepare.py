@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from test_frame_datasets import packed, picture
 
-from vbench_ctl import prepare, store
+from vbench_ctl import building, prepare, store
 from vbench_ctl.archives import Archive
 from vbench_ctl.cli import main
 from vbench_ctl.errors import VbenchError
@@ -214,7 +214,7 @@ def test_a_store_grows_split_by_split(tmp_path, home):
         plans.append(plan.recipe(Archive(tuple(files), None, sources)))
     assert plans[0].fingerprint("train") == plans[1].fingerprint("train")
     folder = tmp_path / "store"
-    store.build(folder, plans[0])
-    manifest = store.build(folder, plans[1])
+    building.build(folder, plans[0])
+    manifest = building.build(folder, plans[1])
     assert [each["name"] for each in manifest["sources"]] == ["cinn-eval.txt", "cinn-train.txt", "sky_timelapse.zip"]
     assert set(manifest["splits"]) == {"train", "eval"}

@@ -14,7 +14,19 @@ import pytest
 import tiny
 import torch
 
-from vbench_ctl import generation, networks, pairing, protocols, recipes, registry, runs, scoring, store, tracks, video
+from vbench_ctl import (
+    building,
+    generation,
+    networks,
+    pairing,
+    protocols,
+    recipes,
+    registry,
+    runs,
+    scoring,
+    tracks,
+    video,
+)
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.protocols import Protocol
@@ -165,8 +177,8 @@ def small(p: Protocol, count: int, cases: int) -> Protocol:
 
 def prepared(p: Protocol, home: Path, count: int) -> Source:
     """Put the store of a protocol where it is looked for."""
-    recipe = store.Recipe(p.dataset, p.variant, 1, {p.split: [(p.split, count)]}, clips, {}, {})
-    store.build(home / "stores" / p.dataset / f"{p.variant}@1", recipe)
+    recipe = building.Recipe(p.dataset, p.variant, 1, {p.split: [(p.split, count)]}, clips, {}, {})
+    building.build(home / "stores" / p.dataset / f"{p.variant}@1", recipe)
     return pairing.find_real(p)
 
 

@@ -20,7 +20,7 @@ import tiny
 from click.testing import CliRunner
 from test_execute import Counted
 
-from vbench_ctl import execute, generation, measuring, networks, scoring, sources, store
+from vbench_ctl import building, execute, generation, measuring, networks, scoring, sources, store
 from vbench_ctl.cli import main
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import ManualStep, VbenchError
@@ -90,7 +90,7 @@ def clips_of_a_killed_worker(folder: Path, item: tiny.Item) -> Iterator[Clip]:
 
 def test_a_store_survives_a_killed_worker(cluster, tmp_path):
     make = functools.partial(clips_of_a_killed_worker, tmp_path)
-    store.build(tmp_path / "ray", tiny.recipe(make=make), "ray")
+    building.build(tmp_path / "ray", tiny.recipe(make=make), "ray")
     assert (tmp_path / "died").exists()
     found, expected = store.Store(tmp_path / "ray", "test"), tiny.built(tmp_path / "here")
     assert found.ids == expected.ids
@@ -102,7 +102,7 @@ def test_a_dataset_read_from_files_is_the_same(cluster, tmp_path):
     files = {f"train/traj_{at}_to_{at}.tfrecords": test_bair.trajectory(at) for at in range(3)}
     cut = {"test/traj_0_to_1.tfrecords": test_bair.trajectory(3)}
     recipe = test_bair.recipe(test_bair.folder(tmp_path / "archive", {**files, **cut}))
-    made, expected = (store.build(tmp_path / f"{workers}", recipe, workers)["splits"] for workers in ("ray", 1))
+    made, expected = (building.build(tmp_path / f"{workers}", recipe, workers)["splits"] for workers in ("ray", 1))
     assert made == expected and made["train"]["clips"] == 3 and len(made["test"]["dropped"]) == 1
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from vbench_ctl import acquire, files, prepare, registry, store
+from vbench_ctl import acquire, building, files, prepare, registry
 from vbench_ctl.errors import VbenchError
 
 HOME = files.home()  # the user's own; the tests themselves have another
@@ -37,7 +37,7 @@ def test_the_real_archives_are_read(name, tmp_path, home):
         pytest.skip(f"no {lacking[0]} of {name} in {HOME}/archives, or it is not unpacked")
     try:
         archive = acquire.fetch(name, plan.card, plan.splits, home, options=vars(plan.options))
-        manifest = store.build(tmp_path / "store", plan.recipe(archive))
+        manifest = building.build(tmp_path / "store", plan.recipe(archive))
     except VbenchError as error:
         if not re.search(LACKING, str(error)):
             raise

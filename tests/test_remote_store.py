@@ -19,7 +19,7 @@ import tiny
 from click.testing import CliRunner
 from fsspec.registry import _registry as imported
 
-from vbench_ctl import remote, sources, store
+from vbench_ctl import building, remote, shards, sources
 from vbench_ctl.cli import main
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
@@ -158,7 +158,7 @@ def server(tmp_path) -> Iterator[Server]:
     served.stop()
 
 
-@pytest.mark.parametrize("encoding", store.ENCODINGS)
+@pytest.mark.parametrize("encoding", shards.ENCODINGS)
 def test_a_store_at_a_url_reads_as_the_folder_does(server, tmp_path, encoding):
     here = tiny.built(tmp_path / "tiny", encoding=encoding)
     there = Store(f"{server.url}/tiny", "test")
@@ -227,7 +227,7 @@ def test_a_store_in_a_bucket(tmp_path, monkeypatch, protocol, package, access):
 
 def test_only_parts_of_the_files_are_sent(server, tmp_path):
     clip = Clip("long", np.random.default_rng(0).integers(256, size=(1000, 64, 64, 3), dtype=np.uint8))
-    store.build(tmp_path / "big", tiny.recipe(make=iter, test=[[clip]]))
+    building.build(tmp_path / "big", tiny.recipe(make=iter, test=[[clip]]))
     there = Store(f"{server.url}/big")
     np.testing.assert_array_equal(there.frames(0, 500, 516), clip.frames[500:516])
     assert sum(server.sent) < 3_000_000 < clip.frames.nbytes
@@ -314,7 +314,7 @@ def test_a_server_that_fails_later(server, tmp_path):
 
 def test_a_read_that_fails_within_hdf5(server, tmp_path):
     clip = Clip("long", np.random.default_rng(0).integers(256, size=(500, 64, 64, 3), dtype=np.uint8))
-    store.build(tmp_path / "big", tiny.recipe(make=iter, test=[[clip]]))
+    building.build(tmp_path / "big", tiny.recipe(make=iter, test=[[clip]]))
     there = Store(f"{server.url}/big")
     there.frames(0, 0, 16)
     server.failing = True
@@ -326,7 +326,7 @@ def test_a_read_that_fails_within_hdf5(server, tmp_path):
 
 def test_a_server_without_ranges_is_named(server, tmp_path):
     clip = Clip("long", np.zeros((200, 64, 64, 3), np.uint8))
-    store.build(tmp_path / "big", tiny.recipe(make=iter, test=[[clip]]))
+    building.build(tmp_path / "big", tiny.recipe(make=iter, test=[[clip]]))
     server.ranges = False
     with pytest.raises(VbenchError, match=r"test-00000.h5: missing.* range .*; check the address and the network$"):
         Store(f"{server.url}/big")

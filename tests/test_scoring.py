@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from vbench_ctl import measuring, pairing, protocols, rows, scoring, sources, store, tokens
+from vbench_ctl import building, measuring, pairing, protocols, rows, scoring, sources, store, tokens
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.metrics import mse, psnr
 from vbench_ctl.protocols import Select
@@ -123,7 +123,7 @@ def test_one_file_is_not_two_samples(tmp_path):
     """A clip may be called like another one's sample."""
     frames = RNG.integers(256, size=(2, 6, 6, 8, 3), dtype=np.uint8)
     clips = [tiny.Clip(name, frames[at]) for at, name in enumerate(("a", "a#0"))]
-    store.build(tmp_path / "store", tiny.recipe(make=iter, test=[clips]))
+    building.build(tmp_path / "store", tiny.recipe(make=iter, test=[clips]))
     real = sources.StoreSource(store.Store(tmp_path / "store"))
     outputs = tiny.write_outputs(tmp_path / "out", {"a#0": frames[0]})
     with pytest.raises(VbenchError, match="1 of the 2 clips that tiny-c2-p4@1 asks for are missing"):
@@ -310,7 +310,7 @@ def test_the_real_set_of_a_protocol_is_found(home):
     with pytest.raises(VbenchError, match=r'no store tiny 8x6 .*run "vbench-ctl prepare FOLDER --as tiny"'):
         pairing.find_real(tiny.protocol())
     for version in (2, 10):
-        store.build(home / f"stores/tiny/8x6@{version}", tiny.recipe())
+        building.build(home / f"stores/tiny/8x6@{version}", tiny.recipe())
     (home / "stores/tiny/8x6@2.bak").mkdir()
     assert pairing.find_real(tiny.protocol()).store.folder.name == "8x6@10"
     (home / "stores/tiny/8x6@11").mkdir()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 
-from vbench_ctl import sources, store, video
+from vbench_ctl import building, sources, store, video
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.sources import ArraySource, open_source
@@ -46,7 +46,7 @@ def array(path, suffix):
 def a_store(path):
     clips = [Clip(video.array_id(index), frames) for index, frames in enumerate(CLIPS)]
     recipe = tiny.recipe(make=iter, test=[clips])
-    store.build(path, recipe)
+    building.build(path, recipe)
     return path
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_source_is_refused(tmp_path):
 
 
 def test_a_store_with_two_splits_needs_to_know_which(tmp_path):
-    store.build(tmp_path, tiny.recipe(train=tiny.work("train"), test=tiny.work("test")))
+    building.build(tmp_path, tiny.recipe(train=tiny.work("train"), test=tiny.work("test")))
     with pytest.raises(UsageError, match="has the splits train, test; say which one"):
         open_source(tmp_path)
     opened = open_source(tmp_path, "train")

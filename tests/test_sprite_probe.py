@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from vbench_ctl import networks, recipes, registry, runs, scoring, store, tracks, training, weights
+from vbench_ctl import building, networks, recipes, registry, runs, scoring, store, tracks, training, weights
 from vbench_ctl.baselines import sprite_probe as leaf
 from vbench_ctl.baselines.sprite_probe import teacher
 from vbench_ctl.clips import Clip
@@ -136,7 +136,7 @@ def test_another_file_is_refused():
 
 @pytest.fixture
 def real(tmp_path, clips) -> StoreSource:
-    store.build(tmp_path / "store", tiny.recipe(make=iter, test=[clips[:8]]))
+    building.build(tmp_path / "store", tiny.recipe(make=iter, test=[clips[:8]]))
     return StoreSource(store.Store(tmp_path / "store"))
 
 
@@ -270,7 +270,7 @@ def test_a_short_training_reaches_the_scores(tmp_path, clips):
         tracks_of = {name: np.concatenate([track, track[:4]]) for name, track in clip.tracks.items()}
         long.append(Clip(clip.id, np.concatenate([clip.frames, clip.frames[:4]]), clip.fps, tracks_of))
     work = {"train": [long[:3]], "val": [long[3:]]}
-    store.build(tmp_path / "store", store.Recipe("sprites", "small", 1, work, iter, {}, {}, None))
+    building.build(tmp_path / "store", building.Recipe("sprites", "small", 1, work, iter, {}, {}, None))
     sets = ["training.steps=2", "training.batch=2", "training.log_every=1", "training.track=[]", "data.split=train+val"]
     recipe = recipes.load("sprite-probe", "wsprites", str(tmp_path / "store"), [*sets, "data.repeats={}"])
     run = training.train("sprite-probe", recipe, tmp_path / "run", device="cpu")

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 import tiny
 
-from vbench_ctl import execute, files, sources, store
-from vbench_ctl.clips import Clip
+from vbench_ctl import building, execute, files, shards, sources, store
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.store import Store
 
-ENCODINGS = pytest.mark.parametrize("encoding", store.ENCODINGS)
+ENCODINGS = pytest.mark.parametrize("encoding", shards.ENCODINGS)
 
 
 def contents(folder: Path) -> list[str]:
@@ -70,11 +70,11 @@ def test_the_digest_is_of_what_a_reader_sees(tmp_path, encoding):
 
 
 def test_png_is_exact_and_jpeg_is_near(tmp_path):
-    raw, png, jpeg = (tiny.built(tmp_path / encoding, encoding=encoding) for encoding in store.ENCODINGS)
+    raw, png, jpeg = (tiny.built(tmp_path / encoding, encoding=encoding) for encoding in shards.ENCODINGS)
     assert raw.summary["content_sha256"] == png.summary["content_sha256"] != jpeg.summary["content_sha256"]
     assert len({held.summary["tracks_sha256"] for held in (raw, png, jpeg)}) == 1
     smooth = np.broadcast_to(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], (2, 64, 64, 3))
-    store.build(tmp_path / "smooth", tiny.recipe(encoding="jpeg95", make=listed, test=[[Clip("a", smooth.copy())]]))
+    building.build(tmp_path / "smooth", tiny.recipe(encoding="jpeg95", make=listed, test=[[Clip("a", smooth.copy())]]))
     assert abs(Store(tmp_path / "smooth").frames(0).astype(int) - smooth).max() <= 3
 
 
@@ -150,7 +150,7 @@ def test_encoded_files_hold_one_picture_after_the_other(tmp_path, encoding):
 def test_without_a_wish_only_large_frames_are_encoded(tmp_path):
     for size, encoding in (((128, 128), "raw"), ((128, 129), "png")):
         frames = np.zeros((1, *size, 3), np.uint8)
-        store.build(tmp_path / encoding, tiny.recipe(make=listed, test=[[Clip("a", frames)]]))
+        building.build(tmp_path / encoding, tiny.recipe(make=listed, test=[[Clip("a", frames)]]))
         assert Store(tmp_path / encoding).summary["encoding"] == encoding
 
 
@@ -164,7 +164,7 @@ def test_protocols_and_sources_stand_in_the_files():
 
 def test_the_index_lists_every_clip(tmp_path):
     odd = [small_clip("=1+1"), small_clip('a,"b"')]
-    store.build(tmp_path, tiny.recipe(make=listed, train=[odd], test=[[small_clip("c")], [small_clip("d", 3)]]))
+    building.build(tmp_path, tiny.recipe(make=listed, train=[odd], test=[[small_clip("c")], [small_clip("d", 3)]]))
     with open(tmp_path / "clips.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["split"], row["index"], row["id"]) for row in rows] == [
@@ -172,7 +172,7 @@ def test_the_index_lists_every_clip(tmp_path):
         *(("test", "0", "c"), ("test", "1", "d")),
     ]
     assert [(row["frames"], row["shard"]) for row in rows[2:]] == [("2", "test-00000.h5"), ("3", "test-00001.h5")]
-    assert rows[2]["sha256"] == store.clip_sha256("c", np.zeros((2, 6, 8, 3), np.uint8)).hex()
+    assert rows[2]["sha256"] == shards.clip_sha256("c", np.zeros((2, 6, 8, 3), np.uint8)).hex()
     assert Store(tmp_path, "train").ids == ["=1+1", 'a,"b"']
 
 
@@ -183,7 +183,7 @@ def test_workers_and_shards_do_not_change_the_content(tmp_path):
     hashes = set()
     for workers, per_shard in ((1, 1), (2, 2), (1, 5)):
         folder = tmp_path / f"{workers}{per_shard}"
-        store.build(folder, tiny.recipe(test=tiny.work("test", per_shard=per_shard)), workers)
+        building.build(folder, tiny.recipe(test=tiny.work("test", per_shard=per_shard)), workers)
         held = Store(folder)
         hashes.add((held.summary["content_sha256"], held.summary["tracks_sha256"], *held.ids))
     assert len(hashes) == 1
@@ -200,7 +200,7 @@ def dying_clips(item: tiny.Item) -> Iterator[Clip]:
 def test_a_killed_build_goes_on(tmp_path):
     """Signal 9 leaves a temporary file; the next build removes it and ends with the same content."""
     code = "import test_store, tiny, sys; from pathlib import Path\n"
-    code += "test_store.store.build(Path(sys.argv[1]), tiny.recipe(make=test_store.dying_clips))"
+    code += "test_store.building.build(Path(sys.argv[1]), tiny.recipe(make=test_store.dying_clips))"
     path = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parent.parent)))
     environment = {**os.environ, "VBENCH_TEST_DIE": "1", "PYTHONPATH": path}
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "killed")], env=environment, check=False)
@@ -220,7 +220,7 @@ def test_a_killed_build_goes_on(tmp_path):
 def test_a_killed_worker_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("VBENCH_TEST_DIE", "1")
     with pytest.raises(VbenchError, match=r"one of 2 worker processes was killed.*fewer --workers"):
-        store.build(tmp_path, tiny.recipe(make=dying_clips), workers=2)
+        building.build(tmp_path, tiny.recipe(make=dying_clips), workers=2)
     assert "manifest.json" not in contents(tmp_path)
 
 
@@ -233,7 +233,7 @@ def refusing_clips(item: tiny.Item) -> Iterator[Clip]:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_in_one_shard_leaves_the_others(tmp_path, workers):
     with pytest.raises(VbenchError, match=r"^clip 3 is broken, replace it$"):
-        store.build(tmp_path, tiny.recipe(make=refusing_clips), workers)
+        building.build(tmp_path, tiny.recipe(make=refusing_clips), workers)
     assert contents(tmp_path)[0] == "test-00000.h5" and "test-00001.h5" not in contents(tmp_path)
     assert all(name.startswith("test-") for name in contents(tmp_path))
     assert len(tiny.built(tmp_path)) == 5
@@ -257,51 +257,51 @@ def test_other_options_do_not_mix(tmp_path):
     tiny.built(tmp_path)
     for other in (tiny.recipe(encoding="png"), tiny.recipe(test=tiny.work("test", (3, 3)))):
         with pytest.raises(VbenchError, match="holds another test split of tiny 8x6, made with other options"):
-            store.build(tmp_path, other)
+            building.build(tmp_path, other)
     assert len(Store(tmp_path)) == 5
 
 
 def test_shards_of_another_recipe_are_made_again(tmp_path):
     with pytest.raises(VbenchError):
-        store.build(tmp_path, tiny.recipe(make=refusing_clips, encoding="png"))
+        building.build(tmp_path, tiny.recipe(make=refusing_clips, encoding="png"))
     assert tiny.built(tmp_path).summary["encoding"] == "raw"
 
 
 def test_one_split_may_begin_like_another(tmp_path):
     splits = {"test": tiny.work("test", (3, 4)), "test-hard": tiny.work("test-hard", (5, 6, 7))}
-    store.build(tmp_path, tiny.recipe(**splits))
+    building.build(tmp_path, tiny.recipe(**splits))
     assert list(Store(tmp_path, "test").lengths) == [3, 4]
     assert list(Store(tmp_path, "test-hard").lengths) == [5, 6, 7]
 
 
 def test_an_empty_split_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(VbenchError, match="test has no clips, since nothing of it was found; leave that split out"):
-        store.build(tmp_path / "new", tiny.recipe(test=[], train=tiny.work("train")))
+        building.build(tmp_path / "new", tiny.recipe(test=[], train=tiny.work("train")))
     assert not (tmp_path / "new").exists()
-    dropped = store.Dropped("a", "no frames")
+    dropped = Dropped("a", "no frames")
     for item, why in (([dropped], "none of 2 can be used, first a: no frames; prepare it again"), ([], "none came;")):
         with pytest.raises(VbenchError, match=f"test has no clips, since {why}"):
-            store.build(tmp_path / "new", tiny.recipe(make=listed, test=[item, item]))
+            building.build(tmp_path / "new", tiny.recipe(make=listed, test=[item, item]))
         assert contents(tmp_path / "new") == []
 
 
 def test_an_empty_split_leaves_the_others_alone(tmp_path):
-    store.build(tmp_path, tiny.recipe(make=listed, test=[[small_clip("a")]]))
+    building.build(tmp_path, tiny.recipe(make=listed, test=[[small_clip("a")]]))
     before = contents(tmp_path)
     with pytest.raises(VbenchError, match="train has no clips"):
-        store.build(
-            tmp_path, tiny.recipe(make=listed, test=[[small_clip("a")]], train=[[store.Dropped("b", "no frames")]])
+        building.build(
+            tmp_path, tiny.recipe(make=listed, test=[[small_clip("a")]], train=[[Dropped("b", "no frames")]])
         )
     assert contents(tmp_path) == before and Store(tmp_path).ids == ["a"]
 
 
 def test_what_is_dropped_is_listed_however_much_it_is(tmp_path):
     """HDF5 keeps attributes above 64 kB only in its newer formats."""
-    drops = [store.Dropped(f"clip {index}", "ü" * 100) for index in range(1000)]
-    manifest = store.build(tmp_path / "a", tiny.recipe(make=listed, test=[[*drops, small_clip("a")]]))
+    drops = [Dropped(f"clip {index}", "ü" * 100) for index in range(1000)]
+    manifest = building.build(tmp_path / "a", tiny.recipe(make=listed, test=[[*drops, small_clip("a")]]))
     assert len(manifest["splits"]["test"]["dropped"]) == 1000 and Store(tmp_path / "a").ids == ["a"]
     with pytest.raises(VbenchError, match=r"^1000 clips cannot be used, first clip 0: üü"):
-        store.build(tmp_path / "b", tiny.recipe(make=listed, test=[[*drops, small_clip("a")]]), strict=True)
+        building.build(tmp_path / "b", tiny.recipe(make=listed, test=[[*drops, small_clip("a")]]), strict=True)
     assert "manifest.json" not in contents(tmp_path / "b")
 
 
@@ -325,7 +325,7 @@ MIXED = {
 def test_clips_of_two_kinds_are_refused(tmp_path, clips, wrong, together):
     """In one shard and in two."""
     with pytest.raises(VbenchError, match=wrong):
-        store.build(tmp_path, tiny.recipe(make=listed, test=[clips] if together else [[clip] for clip in clips]))
+        building.build(tmp_path, tiny.recipe(make=listed, test=[clips] if together else [[clip] for clip in clips]))
     assert "manifest.json" not in contents(tmp_path)
 
 
@@ -340,7 +340,7 @@ def test_clips_of_two_kinds_are_refused(tmp_path, clips, wrong, together):
 )
 def test_tracks_that_no_file_can_hold_are_refused(tmp_path, tracks, wrong):
     with pytest.raises(VbenchError, match=f"^clip a: .*{wrong}"):
-        store.build(tmp_path, tiny.recipe(make=listed, test=[[small_clip("a", **tracks)]]))
+        building.build(tmp_path, tiny.recipe(make=listed, test=[[small_clip("a", **tracks)]]))
     assert contents(tmp_path) == []
 
 
@@ -349,14 +349,14 @@ def test_an_id_may_be_there_only_once(tmp_path):
     a, b = small_clip("a"), small_clip("b")
     for number, splits in enumerate(({"test": [[a, a]]}, {"test": [[a], [a]]}, {"train": [[a, b]], "test": [[b]]})):
         with pytest.raises(VbenchError, match=r'two clips are called "[ab]"'):
-            store.build(tmp_path / f"{number}", tiny.recipe(make=listed, **splits))
+            building.build(tmp_path / f"{number}", tiny.recipe(make=listed, **splits))
         assert "manifest.json" not in contents(tmp_path / f"{number}")
 
 
 def test_where_work_items_overlap_the_first_keeps_a_clip(tmp_path):
     a, b, c = (small_clip(name) for name in "abc")
     recipe = replace(tiny.recipe(make=listed, test=[[a, b], [b, c], [c, b, a]]), repeats=True)
-    manifest = store.build(tmp_path, recipe)
+    manifest = building.build(tmp_path, recipe)
     made = Store(tmp_path, "test")
     assert made.ids == ["a", "b", "c"]
     assert made.content_sha256() == tiny.built(tmp_path / "plain", make=listed, test=[[a, b, c]]).content_sha256()
@@ -364,14 +364,19 @@ def test_where_work_items_overlap_the_first_keeps_a_clip(tmp_path):
     wanted = [{"id": "b", **first}, {"id": "c", "reason": "it is in test-00001.h5 already"}]
     assert manifest["splits"]["test"]["dropped"] == [*wanted, {"id": "b", **first}, {"id": "a", **first}]
     (tmp_path / "test-00001.h5").unlink()
-    assert store.build(tmp_path, recipe)["splits"] == manifest["splits"]
+    assert building.build(tmp_path, recipe)["splits"] == manifest["splits"]
 
 
 def test_a_rate_that_changes_is_no_rate(tmp_path):
-    for shards, fps in (([[25.0], [25.0]], 25.0), ([[25.0], [30.0]], None), ([[25.0, 30.0]], None), ([[None]], None)):
-        work = [[small_clip(f"{a}{b}", fps=rate) for b, rate in enumerate(rates)] for a, rates in enumerate(shards)]
-        folder = tmp_path / repr(shards)
-        store.build(folder, tiny.recipe(make=listed, test=work))
+    for each_file, fps in (
+        ([[25.0], [25.0]], 25.0),
+        ([[25.0], [30.0]], None),
+        ([[25.0, 30.0]], None),
+        ([[None]], None),
+    ):
+        work = [[small_clip(f"{a}{b}", fps=rate) for b, rate in enumerate(rates)] for a, rates in enumerate(each_file)]
+        folder = tmp_path / repr(each_file)
+        building.build(folder, tiny.recipe(make=listed, test=work))
         assert Store(folder).fps == fps
 
 
@@ -455,7 +460,7 @@ def test_a_wrong_manifest_is_named(tmp_path, change, wrong):
         sources.open_source(tmp_path, "test")
     if wrong != MANIFESTS["other count"][1]:
         with pytest.raises(VbenchError, match=wrong):
-            store.build(tmp_path, tiny.recipe())
+            building.build(tmp_path, tiny.recipe())
     assert (tmp_path / "manifest.json").read_text() == text
 
 
@@ -487,7 +492,7 @@ def test_a_full_disk_is_a_sentence(small_disk, encoding, workers):
     """And the process lives on: HDF5 crashes when it cannot write what it holds."""
     work = tiny.work("test", (9,) * 8, size=(64, 64))
     with pytest.raises(VbenchError, match=r"test-0000.\.h5: the disk is full; free some space"):
-        store.build(small_disk / "store", tiny.recipe(encoding=encoding, test=work), workers)
+        building.build(small_disk / "store", tiny.recipe(encoding=encoding, test=work), workers)
     assert set(contents(small_disk / "store")) <= {"test-00000.h5", "test-00001.h5"}
 
 
@@ -518,7 +523,7 @@ def test_a_place_without_permission_is_a_sentence(tmp_path):
             pytest.skip("root, and no file system can be mounted")
     try:
         with pytest.raises(VbenchError, match="no permission to write there; choose another place"):
-            store.build(place / "store", tiny.recipe())
+            building.build(place / "store", tiny.recipe())
         with pytest.raises(VbenchError, match="no permission to write there"):
             files.write_json(place / "x.json", [])
     finally:
@@ -530,12 +535,12 @@ def test_a_place_without_permission_is_a_sentence(tmp_path):
 def test_a_file_in_the_way_is_a_sentence(tmp_path):
     (tmp_path / "stores").write_text("")
     with pytest.raises(VbenchError, match="a file is in the way"):
-        store.build(tmp_path / "stores/tiny", tiny.recipe())
+        building.build(tmp_path / "stores/tiny", tiny.recipe())
 
 
 def test_two_builders_do_not_share_a_folder(tmp_path):
     with files.locked(tmp_path), pytest.raises(VbenchError, match="another vbench-ctl is writing there; wait"):
-        store.build(tmp_path, tiny.recipe())
+        building.build(tmp_path, tiny.recipe())
     assert contents(tmp_path) == []
     ends = dict(execute.run(ended_build, [tmp_path, tmp_path], 2))
     assert sorted(ends.values())[0] == "" and set(ends.values()) <= {
@@ -548,7 +553,7 @@ def test_two_builders_do_not_share_a_folder(tmp_path):
 def ended_build(folder: Path, side: int = 8) -> str:
     """Return the sentence with which a build ends, "" when it is done."""
     try:
-        store.build(folder, tiny.recipe(test=tiny.work("test", (9, 9), size=(side, side))))
+        building.build(folder, tiny.recipe(test=tiny.work("test", (9, 9), size=(side, side))))
     except VbenchError as error:
         return str(error)
     return ""

@@ -8,7 +8,7 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
-from vbench_ctl import protocols, registry, store, video
+from vbench_ctl import building, protocols, registry, store, video
 from vbench_ctl.archives import Archive
 from vbench_ctl.errors import VbenchError
 
@@ -76,10 +76,10 @@ def archive(tmp_path, videos, monkeypatch):
 def build(folder, archive, split, workers=1, limit=None):
     options = tennis.Options()
     work = {split: tennis.shards(split, options, limit, Archive((archive,)))}
-    recipe = store.Recipe(
+    recipe = building.Recipe(
         "tennis", tennis.variant(options), tennis.VERSION, work, tennis.clips, tennis.facts(options), {}
     )
-    store.build(folder, recipe, workers)
+    building.build(folder, recipe, workers)
     return store.Store(folder, split)
 
 

@@ -19,7 +19,7 @@ import torch
 from click.testing import CliRunner, Result
 from test_plugins import fake_distribution
 
-from vbench_ctl import __version__, files, generation, recipes, registry, runs, store, training
+from vbench_ctl import __version__, building, files, generation, recipes, registry, runs, store, training
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 
@@ -246,7 +246,7 @@ def test_one_stage_at_a_time():
 
 def test_a_stage_of_other_data_than_the_one_before_is_refused_unless_it_is_meant_so():
     trained("run", baseline="toy-staged", stage="autoencoder")
-    store.build(Path("vbench-home/stores/other/8x6@2"), tiny.recipe(test=tiny.work("test", (9, 9, 9))))
+    building.build(Path("vbench-home/stores/other/8x6@2"), tiny.recipe(test=tiny.work("test", (9, 9, 9))))
     with pytest.raises(
         VbenchError, match=r"its stage autoencoder was trained on tiny 8x6 test \w+, and predictor would be"
     ):
@@ -488,7 +488,7 @@ def other_version(run: Path) -> None:
 
 def other_data(run: Path) -> None:
     (run / "checkpoints/step-000000012.pt").unlink()  # or there is nothing left to train on them
-    store.build(Path("vbench-home/stores/tiny/8x6@2"), tiny.recipe(test=tiny.work("test", (9, 9, 9))))
+    building.build(Path("vbench-home/stores/tiny/8x6@2"), tiny.recipe(test=tiny.work("test", (9, 9, 9))))
 
 
 @pytest.mark.parametrize(
@@ -597,7 +597,7 @@ def test_the_number_of_action_classes_is_counted():
     clips = tiny.clip("test", 0, 9)
     made = Path("classes")
     numbered = [type(clips)("test/a", clips.frames, 10.0, {"actions": np.array([0, 1, 4, 1, 0, 2, 2, 1, 0])})]
-    store.build(made, tiny.recipe(test=[0], make=lambda item: numbered))
+    building.build(made, tiny.recipe(test=[0], make=lambda item: numbered))
     data = recipes.DataSettings(str(made), split="test", length=4, tracks=("actions",))
     source = training.open_data(data, "test")
     facts = training.data_facts(training._windows(source, data, 0, print), source)

@@ -12,9 +12,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from vbench_ctl import hashes, prepare, registry, store, video
+from vbench_ctl import hashes, prepare, registry, video
 from vbench_ctl.archives import Archive
 from vbench_ctl.cli import main
+from vbench_ctl.clips import Dropped
 from vbench_ctl.errors import UsageError, VbenchError
 
 
@@ -283,7 +284,7 @@ def test_drums_refuse_what_is_no_spectrogram(value, tmp_path):
     drums(tmp_path, "ccvs")
     (tmp_path / "AudioSet_Dataset/train/stft_pickle/2.pickle").write_bytes(pickle.dumps(value))
     dropped = converted("audioset-drums", "train", Archive((tmp_path,)))[0]
-    assert isinstance(dropped, store.Dropped) and "stft_pickle/2.pickle" in dropped.reason
+    assert isinstance(dropped, Dropped) and "stft_pickle/2.pickle" in dropped.reason
     assert not os.path.exists("/tmp/vbench-was-here")
 
 

@@ -13,7 +13,7 @@ import tiny
 import torch
 from torch.utils.data import DataLoader
 
-from vbench_ctl import sources, store, video
+from vbench_ctl import building, sources, store, video
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.sources import ArraySource
@@ -77,7 +77,7 @@ def test_every_kind_of_clips_gives_the_same_windows(tmp_path):
     for index, frames in enumerate(clips):
         video.write(tmp_path / "videos" / f"{index:05d}.mkv", frames)
     recipe = tiny.recipe(make=iter, test=[[Clip(video.array_id(index), frames) for index, frames in enumerate(clips)]])
-    store.build(tmp_path / "store", recipe)
+    building.build(tmp_path / "store", recipe)
     array = Windows(ArraySource(clips), 4)
     for place in ("videos", "store"):
         windows = Windows(sources.open_source(tmp_path / place), 4)

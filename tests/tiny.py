@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vbench_ctl import protocols, store, video
+from vbench_ctl import building, protocols, store, video
 from vbench_ctl.clips import Clip
 from vbench_ctl.sources import ArraySource
 
@@ -64,12 +64,12 @@ def work(split: str, lengths: tuple[int, ...] = LENGTHS, per_shard: int = 2, **h
     return [Item(split, at, lengths[at : at + per_shard], **how) for at in range(0, len(lengths), per_shard)]
 
 
-def recipe(*, encoding: str | None = None, make: Any = clips, **splits: list[Any]) -> store.Recipe:
-    return store.Recipe("tiny", "8x6", 1, splits or {"test": work("test")}, make, {}, {}, encoding)
+def recipe(*, encoding: str | None = None, make: Any = clips, **splits: list[Any]) -> building.Recipe:
+    return building.Recipe("tiny", "8x6", 1, splits or {"test": work("test")}, make, {}, {}, encoding)
 
 
 def built(folder: Path, **how: Any) -> store.Store:
-    store.build(folder, recipe(**how))
+    building.build(folder, recipe(**how))
     return store.Store(folder, "test")
 
 

@@ -34,3 +34,11 @@ class Clip:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A source clip that could not be used, and why."""
+
+    id: str
+    reason: str

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from vbench_ctl import resize, store, video
+from vbench_ctl import resize, shards, video
 from vbench_ctl.archives import Archive, Member
-from vbench_ctl.clips import Clip
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import VbenchError
 
 # The frames of a clip in order, or why they have none. No frames say that a clip of a list is not there.
@@ -57,30 +57,30 @@ def cut(
     aspect: str = "stretch",
     fps: float | None = None,
 ) -> list[FolderShard]:
-    """Cut clips into work items of about store.SHARD_BYTES."""
+    """Cut clips into work items of about shards.SHARD_BYTES."""
     groups: list[list[tuple[str, Frames]]] = []
     made = 0
     for clip_id, frames in clips.items():
         needed = 0 if isinstance(frames, str) else len(frames) * size[0] * size[1] * 3
         made += needed
-        if not groups or made > store.SHARD_BYTES:
+        if not groups or made > shards.SHARD_BYTES:
             groups.append([])
             made = needed
         groups[-1].append((clip_id, frames))
     return [FolderShard(tuple(group), size, mode, aspect, fps) for group in groups]
 
 
-def clips_of_folders(shard: FolderShard) -> Iterator[Clip | store.Dropped]:
+def clips_of_folders(shard: FolderShard) -> Iterator[Clip | Dropped]:
     """Yield the clips of a work item; one with a frame that cannot be read is dropped."""
     for clip_id, members in shard.clips:
         members = members or "it is on the list, and the archive has no frame of it"
         if isinstance(members, str):
-            yield store.Dropped(clip_id, members)
+            yield Dropped(clip_id, members)
             continue
         try:
             frames = np.stack([_frame(member, shard) for member in members])
         except VbenchError as error:
-            yield store.Dropped(clip_id, str(error))
+            yield Dropped(clip_id, str(error))
             continue
         yield Clip(clip_id, frames, shard.fps)
 

@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from vbench_ctl import files, pickles, store, video
-from vbench_ctl.clips import Clip
+from vbench_ctl import building, files, pickles, shards, video
+from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.sources import ArraySource
 
@@ -58,7 +58,7 @@ def recipe(
     size: tuple[int, int] | None = None,
     encoding: str | None = None,
     limit: int | None = None,
-) -> store.Recipe:
+) -> building.Recipe:
     """Return how to make the store `name` from a folder or file; `size` is (width, height), `limit` is per split."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UsageError(f'"{name}" cannot name a dataset; use letters, digits, "-", "_" and "."')
@@ -72,7 +72,7 @@ def recipe(
     splits = {split: sources[:limit] for split, sources in splits.items()}
     growth = _growth(root, layout, size, itertools.chain(*splits.values()))
     resized = "x".join(map(str, size)) if size else None
-    return store.Recipe(
+    return building.Recipe(
         dataset=name,
         variant=(resized or "original") + (f"-limit{limit}" if limit is not None else ""),
         version=VERSION,
@@ -111,7 +111,7 @@ def split_of(clip_id: str) -> str:
     return next((part for part in clip_id.split("/")[:-1] if part in SPLITS), "all")
 
 
-def clips(part: Part) -> Iterator[Clip | store.Dropped]:
+def clips(part: Part) -> Iterator[Clip | Dropped]:
     """Yield the clips of one work item; one whose frames cannot be read is a Dropped, wrong labels are an error."""
     layout = _LAYOUTS[part.layout]
     for name, sources in itertools.groupby(part.sources, key=lambda source: source.file):
@@ -123,7 +123,7 @@ def clips(part: Part) -> Iterator[Clip | store.Dropped]:
                     path = part.root / name
                     if not path.is_symlink() and not os.access(path, os.R_OK, effective_ids=True):
                         raise  # it went meanwhile, and may come again
-                    yield store.Dropped(source.id, str(error).replace(f"{part.root}{os.sep}", ""))
+                    yield Dropped(source.id, str(error).replace(f"{part.root}{os.sep}", ""))
                     continue
                 tracks = layout.tracks(opened, source, len(clip))
                 clip = replace(clip, id=source.id, tracks=tracks)
@@ -159,12 +159,12 @@ def _growth(root: Path, layout: str, size: tuple[int, int] | None, sources: Iter
 
 
 def _parts(root: Path, layout: str, size: tuple[int, int] | None, sources: list[Source], growth: float) -> list[Part]:
-    """Cut a split into work items of about store.SHARD_BYTES, going by the source alone."""
+    """Cut a split into work items of about shards.SHARD_BYTES, going by the source alone."""
     groups: list[list[Source]] = []
     made = 0.0
     for source in sources:
         made += source.size_bytes * growth
-        if not groups or made > store.SHARD_BYTES:
+        if not groups or made > shards.SHARD_BYTES:
             groups.append([])
             made = source.size_bytes * growth
         groups[-1].append(source)

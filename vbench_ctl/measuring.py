@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import networks, pairing, store
+from vbench_ctl import networks, pairing, shards
 from vbench_ctl import tracks as known
 from vbench_ctl.doubts import Look, look
 from vbench_ctl.errors import VbenchError
@@ -127,10 +127,10 @@ def _read(question: Question, pair: Pair) -> tuple[np.ndarray | None, list[np.nd
 def _score_pair(question: Question, pair: Pair, real: np.ndarray | None, fakes: list[np.ndarray], sets: Sets) -> Scored:
     digest, of_sets = hashlib.sha256(), hashlib.sha256()
     for name, fake in zip(pair.fakes, fakes, strict=True):
-        digest.update(store.clip_sha256(name, fake))
+        digest.update(shards.clip_sha256(name, fake))
     for word, answers in sorted(sets.items()):
         for name, answer in zip(pair.sets[word], answers, strict=True):
-            of_sets.update(store.clip_sha256(name, answer))
+            of_sets.update(shards.clip_sha256(name, answer))
     values: dict[str, list[np.ndarray]] = {}
     reached: dict[str, np.ndarray] = {}
     absent: dict[str, str] = {}
@@ -151,7 +151,7 @@ def _score_pair(question: Question, pair: Pair, real: np.ndarray | None, fakes: 
         except VbenchError as error:
             absent[each.base] = _failure(question, each, error)
     seen = real if real is not None else fakes[0]
-    real_sha256 = b"" if real is None else store.clip_sha256(str(pair.real), real)
+    real_sha256 = b"" if real is None else shards.clip_sha256(str(pair.real), real)
     looks = look(fakes) if fakes else None, None if real is None else look([real])
     known = compared.digest(), of_sets.digest()
     return Scored(pair, len(seen), digest.digest(), real_sha256, *looks, values, reached, absent, *known, {}, {})

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vbench_ctl import __path__ as package_path
-from vbench_ctl import acquire, execute, files, hashes, pictures, registry, store
+from vbench_ctl import acquire, building, execute, files, hashes, pictures, registry, shards, store
 from vbench_ctl.archives import Archive, Broken
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.progress import progress
@@ -94,7 +94,7 @@ class Plan:
             return []
         return acquire.plan(self.name, self.card, self.splits, self.root, self.given, dataclasses.asdict(self.options))
 
-    def recipe(self, archive: Archive | None = None, accepted: str = "") -> store.Recipe:
+    def recipe(self, archive: Archive | None = None, accepted: str = "") -> building.Recipe:
         """Return what the store is made of; a dataset that is read from files needs its archive."""
         sources = (
             [{key: each.get(key) for key in ("name", "size", "sha256")} for each in archive.sources] if archive else []
@@ -102,7 +102,7 @@ class Plan:
         where = [archive] if archive else []
         work = {split: self.leaf.shards(split, self.options, self.limit, *where) for split in self.splits}
         facts = {"options": self._told_options(), **self.leaf.facts(self.options)}
-        return store.Recipe(
+        return building.Recipe(
             dataset=self.name,
             variant=self.variant,
             version=self.leaf.VERSION,
@@ -211,7 +211,7 @@ def make(
         )
     at = datetime.now(UTC).isoformat(timespec="seconds") if accepted else ""
     try:
-        manifest = store.build(plan.folder, plan.recipe(archive, at), workers, strict)
+        manifest = building.build(plan.folder, plan.recipe(archive, at), workers, strict)
     except Broken as error:
         raise acquire.distrusted(error, plan.name, plan.root) from error
     if strict:
@@ -267,18 +267,18 @@ def verify(plan: Plan, workers: execute.Workers = 1) -> list[Check]:
         if split not in manifest["splits"]:
             raise VbenchError(f"{plan.folder}: it has no split {split} yet; run prepare without --verify first")
         made = manifest["splits"][split]
-        shards = [plan.folder / name for name in made["shards"]]
-        found: list[Any] = [None] * len(shards)
-        with progress(f"verify {split}", len(shards), "shards") as advance:
-            for index, digests in execute.run(store.digests, shards, workers):
+        paths = [plan.folder / name for name in made["shards"]]
+        found: list[Any] = [None] * len(paths)
+        with progress(f"verify {split}", len(paths), "shards") as advance:
+            for index, digests in execute.run(shards.digests, paths, workers):
                 found[index] = digests
                 advance(1)
         dropped = f"{len(made['dropped'])} dropped" if made["dropped"] else ""
         checks += [
             Check(split, "clips", str(made["clips"]), str(sum(len(pixels) for pixels, _ in found))),
             Check(split, "published clips", str(published.get(split, "unknown")), str(made["clips"]), dropped),
-            Check(split, "content_sha256", made["content_sha256"], store.chain(pixels for pixels, _ in found)),
-            Check(split, "tracks_sha256", made["tracks_sha256"], store.chain(tracks for _, tracks in found)),
+            Check(split, "content_sha256", made["content_sha256"], shards.chain(pixels for pixels, _ in found)),
+            Check(split, "tracks_sha256", made["tracks_sha256"], shards.chain(tracks for _, tracks in found)),
             *(Check(split, what, "unknown", told) for what, told in made.get("facts", {}).items()),
         ]
     return checks

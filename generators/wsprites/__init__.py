@@ -19,7 +19,7 @@ from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError
 from vbench_ctl.generators.wsprites import art, lpc, scenery, walk
 from vbench_ctl.registry import option
-from vbench_ctl.store import SHARD_BYTES
+from vbench_ctl.shards import SHARD_BYTES
 
 if TYPE_CHECKING:
     from vbench_ctl.play.player import Player

@@ -70,7 +70,7 @@ def command() -> None:
 
 def dataset_command(name: str) -> click.Command:
     """Build the command of one dataset from its options and its card."""
-    from vbench_ctl import acquire, prepare, store
+    from vbench_ctl import acquire, prepare, shards
 
     leaf = registry.load("datasets", name)
     card = prepare.card(name, leaf)
@@ -88,7 +88,9 @@ def dataset_command(name: str) -> click.Command:
         "--limit", type=click.IntRange(min=1), help="Only so many clips of each split; the store's name says so."
     )
     @click.option(
-        "--encoding", type=click.Choice(store.ENCODINGS), help="How frames are kept.  [default: raw, above 128x128 png]"
+        "--encoding",
+        type=click.Choice(shards.ENCODINGS),
+        help="How frames are kept.  [default: raw, above 128x128 png]",
     )
     @click.option("--strict", is_flag=True, help="Fail if any clip cannot be used.")
     @click.option("--verify", is_flag=True, help="Recount and rehash the store that is there.")
@@ -153,7 +155,7 @@ def _file_options(card: dict[str, Any]) -> list[click.Parameter]:
 
 def import_command(source: Path) -> click.Command:
     """Build the command that imports a folder or an array file."""
-    from vbench_ctl import importers, store
+    from vbench_ctl import building, importers, shards, store
 
     @click.command(str(source), help="Make a store from a folder of clips, in any of the layouts the field uses.")
     @click.option("--as", "name", required=True, help="Name of the new dataset.")
@@ -167,7 +169,9 @@ def import_command(source: Path) -> click.Command:
     @click.option("--size", callback=_shared.size, metavar="WIDTHxHEIGHT", help="Resize the frames.")
     @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many clips of each split.")
     @click.option(
-        "--encoding", type=click.Choice(store.ENCODINGS), help="How frames are kept.  [default: raw, above 128x128 png]"
+        "--encoding",
+        type=click.Choice(shards.ENCODINGS),
+        help="How frames are kept.  [default: raw, above 128x128 png]",
     )
     @click.option("--strict", is_flag=True, help="Fail if any clip cannot be used.")
     @_shared.root()
@@ -196,7 +200,7 @@ def import_command(source: Path) -> click.Command:
             clips = {split: sum(len(part.sources) for part in parts) for split, parts in recipe.work.items()}
             _announce(folder, (name, recipe.variant), clips, todo, as_json)
             return
-        _report(folder, store.build(folder, recipe, workers, strict), todo, as_json)
+        _report(folder, building.build(folder, recipe, workers, strict), todo, as_json)
 
     return run
 
