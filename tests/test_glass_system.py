@@ -8,7 +8,7 @@ import glass_golden
 import numpy as np
 import pytest
 import torch
-from glass_golden import GRADIENT, SMALL, WHOLE, named, small_distance
+from glass_golden import GRADIENT, SMALL, WHOLE, named, small_distance, small_vgg
 from PIL import Image
 from recorded import Golden, close
 from torch import Tensor, nn
@@ -45,8 +45,8 @@ def small(golden):
         for name, value in (tensors or {}).items():
             state[name] = value
         system.load_state_dict(released.placed(system, state))
-        distance = small_distance(part.part("vgg"))
-        system.distance = lambda device: distance.to(next(system.parameters()).dtype)
+        network = small_vgg(part.part("vgg"))
+        system.distance = lambda device: perceptual.by_maps(network.to(next(system.parameters()).dtype))
         return system
 
     return make

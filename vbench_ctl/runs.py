@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vbench_ctl import __version__, fetch, files, pickles, provenance, recipes
+from vbench_ctl import __version__, fetch, files, provenance, recipes
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.recipes import DataSettings, Recipe, TrainingSettings
 
@@ -221,6 +221,8 @@ def save(folder: Path, stage: str, state: dict[str, Any], keep: int) -> Path:
 
 def restore(path: Path) -> dict[str, Any]:
     """Read a checkpoint into the processor's memory; nothing in it is executed."""
+    from vbench_ctl import pickles  # brings NumPy
+
     try:
         state = pickles.load_torch(path)
     except MemoryError as error:
