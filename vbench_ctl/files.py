@@ -27,7 +27,8 @@ if TYPE_CHECKING:  # commands must not wait for NumPy
     import h5py
     import numpy as np
 
-# What HDF5, Pillow and NumPy raise of a broken file, and what comes of entries of another kind; SyntaxError and TokenError of NumPy's header, which is Python.
+# What HDF5, Pillow and NumPy raise of a broken file, and what comes of entries of another kind; SyntaxError and TokenError
+# of NumPy's header, which is Python.
 DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile)
 DAMAGED += (zlib.error, SyntaxError, tokenize.TokenError, MemoryError, TypeError, AttributeError, IndexError)
 DAMAGED += (OverflowError,)

@@ -58,15 +58,11 @@ def cut(
     fps: float | None = None,
 ) -> list[FolderShard]:
     """Cut clips into work items of about shards.SHARD_BYTES."""
-    groups: list[list[tuple[str, Frames]]] = []
-    made = 0
-    for clip_id, frames in clips.items():
-        needed = 0 if isinstance(frames, str) else len(frames) * size[0] * size[1] * 3
-        made += needed
-        if not groups or made > shards.SHARD_BYTES:
-            groups.append([])
-            made = needed
-        groups[-1].append((clip_id, frames))
+
+    def needed(clip: tuple[str, Frames]) -> int:
+        return 0 if isinstance(clip[1], str) else len(clip[1]) * size[0] * size[1] * 3
+
+    groups = shards.grouped(clips.items(), needed)
     return [FolderShard(tuple(group), size, mode, aspect, fps) for group in groups]
 
 

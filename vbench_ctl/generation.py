@@ -234,12 +234,12 @@ class Model:
         """Return what a manifest says was heeded of a protocol's control: "none" by a run that was trained without it."""
         if not self.run:
             return str(self.leaf.CONTROL)
-        tracks = controls.CONTROLS[control].tracks
-        if not tracks or not hasattr(self.leaf, "heeds"):
+        wanted = controls.CONTROLS[control].tracks
+        if not wanted or not hasattr(self.leaf, "heeds"):
             return control
         from vbench_ctl import runs
 
-        return control if set(tracks) & set(self.leaf.heeds(runs.open_run(self.run).recipe.model)) else "none"
+        return control if set(wanted) & set(self.leaf.heeds(runs.open_run(self.run).recipe.model)) else "none"
 
     def strangeness(self, real: Source | None) -> dict[str, str]:
         """Return what a manifest says of a run that meets other data than it was trained on, as far as both are stores."""

@@ -160,14 +160,7 @@ def _growth(root: Path, layout: str, size: tuple[int, int] | None, sources: Iter
 
 def _parts(root: Path, layout: str, size: tuple[int, int] | None, sources: list[Source], growth: float) -> list[Part]:
     """Cut a split into work items of about shards.SHARD_BYTES, going by the source alone."""
-    groups: list[list[Source]] = []
-    made = 0.0
-    for source in sources:
-        made += source.size_bytes * growth
-        if not groups or made > shards.SHARD_BYTES:
-            groups.append([])
-            made = source.size_bytes * growth
-        groups[-1].append(source)
+    groups = shards.grouped(sources, lambda source: source.size_bytes * growth)
     return [Part(root, layout, size, tuple(group)) for group in groups]
 
 

@@ -178,12 +178,11 @@ def collect(
 ) -> list[Row]:
     """Return the rows of files, or of all that was scored here, and beside them those of the literature."""
     found = [row for path in paths for row in rows.load(path)] if paths else [*scored_rows(root), *reproduced_rows()]
-    if published:
-        known = {row.protocol for row in found}
-        literature = published_rows(include_unverified)
-        found += [row for row in literature if wanted or not paths or row.protocol in known]
-    hidden = published_rows(True) if published else ()
-    return select(found, wanted, {row.protocol for row in hidden})
+    literature = published_rows(include_unverified=True) if published else []
+    shown = [row for row in literature if include_unverified or row.signature == PUBLISHED]
+    known = {row.protocol for row in found}
+    found += [row for row in shown if wanted or not paths or row.protocol in known]
+    return select(found, wanted, {row.protocol for row in literature})
 
 
 def scored_rows(root: str | Path | None = None) -> list[Row]:

@@ -111,7 +111,8 @@ def undisturbed() -> Iterator[None]:
     with ExitStack() as restored:
         for kind in {"cpu", _place.device.partition(":")[0]} - {"auto"}:  # not settled: no network runs
             restored.enter_context(torch.autocast(kind, enabled=False))
-        restored.enter_context(torch.device("cpu"))
+        if torch.empty(0).device.type != "cpu":  # such a context slows every call of PyTorch down
+            restored.enter_context(torch.device("cpu"))
         restored.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
         for part, name, exact in _precisions():

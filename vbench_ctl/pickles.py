@@ -261,9 +261,8 @@ class _ScriptReader(_Reader):
         self.archive = archive
         self.folder = f"{archive.namelist()[0].partition('/')[0]}/{part}"
         there = sum(entry.compress_size for entry in archive.infolist())
-        super().__init__(
-            archive.read(f"{self.folder}.pkl"), 8 * there
-        )  # each storage is read, copied, and may be shared
+        # Each storage is read, copied, and may be shared.
+        super().__init__(archive.read(f"{self.folder}.pkl"), 8 * there)
 
     def named(self, module: str, name: str) -> Any:
         if module.startswith("__torch__"):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -18,6 +18,8 @@ from vbench_ctl import files
 from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import VbenchError
 from vbench_ctl.remote import Parts, Url
+
+Item = TypeVar("Item")
 
 FORMAT = "vbench-store 1"
 CHUNK = 8  # frames; a 16-frame window at 64x64 touches two or three pieces of 98 kB
@@ -50,6 +52,19 @@ def chain(digests: Iterable[np.ndarray]) -> str:
     for rows in digests:
         whole.update(np.ascontiguousarray(rows).data)
     return whole.hexdigest()
+
+
+def grouped(items: Iterable[Item], size: Callable[[Item], float]) -> list[list[Item]]:
+    """Cut items, each of so many bytes, into work items of about SHARD_BYTES."""
+    groups: list[list[Item]] = []
+    made = 0.0
+    for item in items:
+        made += size(item)
+        if not groups or made > SHARD_BYTES:
+            groups.append([])
+            made = size(item)
+        groups[-1].append(item)
+    return groups
 
 
 def digest_rows(digests: list[bytes]) -> np.ndarray:

@@ -100,6 +100,11 @@ def open_source(path: str | Path | Url, split: str | None = None) -> Source:
     return FolderSource(path)
 
 
+def fps(source: Source) -> float | None:
+    """Return the frames per second of a source's clips, where it is a store that knows them."""
+    return source.store.fps if isinstance(source, StoreSource) else None
+
+
 class StoreSource:
     """One split of a store."""
 

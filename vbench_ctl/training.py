@@ -25,7 +25,7 @@ import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from vbench_ctl import files, live, pictures, provenance, recipes, registry, remote, runs, store
+from vbench_ctl import files, live, pictures, provenance, recipes, registry, remote, runs, sources, store
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.processes import Processes, chosen_device, joined
 from vbench_ctl.recipes import DataSettings, Recipe, TrainingSettings
@@ -229,12 +229,11 @@ def _train_stage(
                     numbers = {"losses": losses, "rates": {name: float(rates.get(name, 1.0)) for name in optimizers}}
                     speed = (done - first) / (time.monotonic() - started)
                     entry = {"stage": stage, "step": done, **numbers, "steps_per_second": speed}
-                    runs.log(
-                        run.folder, {**entry, **watch.spent(), "memory_gb": provenance.memory_bytes(str(device)) / 1e9}
-                    )
+                    memory_gb = provenance.memory_bytes(str(device)) / 1e9
+                    runs.log(run.folder, {**entry, **watch.spent(), "memory_gb": memory_gb})
                     watch = provenance.Stopwatch()
                     trackers.log(losses, done)
-                    show(done, losses, provenance.memory_bytes(str(device)) / 1e9)
+                    show(done, losses, memory_gb)
 
             # Validation and samples, with the averaged weights
             if settings.validate_every and done % settings.validate_every == 0:
@@ -602,8 +601,7 @@ def data_facts(windows: Windows, source: Source) -> DataFacts:
             actions = math.prod(shape)
         else:  # classes: count to the highest
             actions = 1 + max(int(source.track("actions", clip_id).max(initial=-1)) for clip_id in source.ids)
-    fps = source.store.fps if isinstance(source, StoreSource) else None
-    return DataFacts(height, width, fps, tracks, actions, length, len(windows))
+    return DataFacts(height, width, sources.fps(source), tracks, actions, length, len(windows))
 
 
 def _same_data(one: DataSettings, other: DataSettings) -> bool:

@@ -50,9 +50,8 @@ class Settings:
     elastic_sigma: float = 0.1
     elastic_zoom: tuple[float, float] = (0.9, 1.1)
     elastic_blur: tuple[float, float] = (0.0, 2.0)
-    elastic_corruption: float = (
-        0.5  # 0: none of the context is blanked; above 0: about half, whatever it is, as released
-    )
+    # 0: none of the context is blanked; above 0: about half, whatever it is, as released
+    elastic_corruption: float = 0.5
     weight_codes: float = 1.0
     weight_pixels: float = 1.0
     weight_perceptual: float = 10.0  # 0: trains without VGG-19, which is not the published objective

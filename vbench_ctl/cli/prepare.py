@@ -70,7 +70,7 @@ def command() -> None:
 
 def dataset_command(name: str) -> click.Command:
     """Build the command of one dataset from its options and its card."""
-    from vbench_ctl import acquire, prepare, shards
+    from vbench_ctl import acquire, prepare
 
     leaf = registry.load("datasets", name)
     card = prepare.card(name, leaf)
@@ -87,11 +87,7 @@ def dataset_command(name: str) -> click.Command:
     @click.option(
         "--limit", type=click.IntRange(min=1), help="Only so many clips of each split; the store's name says so."
     )
-    @click.option(
-        "--encoding",
-        type=click.Choice(shards.ENCODINGS),
-        help="How frames are kept.  [default: raw, above 128x128 png]",
-    )
+    @_encoding()
     @click.option("--strict", is_flag=True, help="Fail if any clip cannot be used.")
     @click.option("--verify", is_flag=True, help="Recount and rehash the store that is there.")
     @_shared.root()
@@ -153,9 +149,16 @@ def _file_options(card: dict[str, Any]) -> list[click.Parameter]:
     return [archive, yes, lock, *([cookies, rate] if youtube else [])]
 
 
+def _encoding() -> _shared.Decorator:
+    from vbench_ctl import shards
+
+    text = "How frames are kept.  [default: raw, above 128x128 png]"
+    return click.option("--encoding", type=click.Choice(shards.ENCODINGS), help=text)
+
+
 def import_command(source: Path) -> click.Command:
     """Build the command that imports a folder or an array file."""
-    from vbench_ctl import building, importers, shards, store
+    from vbench_ctl import building, importers, store
 
     @click.command(str(source), help="Make a store from a folder of clips, in any of the layouts the field uses.")
     @click.option("--as", "name", required=True, help="Name of the new dataset.")
@@ -168,11 +171,7 @@ def import_command(source: Path) -> click.Command:
     )
     @click.option("--size", callback=_shared.size, metavar="WIDTHxHEIGHT", help="Resize the frames.")
     @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many clips of each split.")
-    @click.option(
-        "--encoding",
-        type=click.Choice(shards.ENCODINGS),
-        help="How frames are kept.  [default: raw, above 128x128 png]",
-    )
+    @_encoding()
     @click.option("--strict", is_flag=True, help="Fail if any clip cannot be used.")
     @_shared.root()
     @_shared.executor()

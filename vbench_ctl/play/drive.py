@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import registry, resize, runs, store, training, video
+from vbench_ctl import registry, resize, runs, sources, store, training, video
 from vbench_ctl.controls import TOLD
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.play import recording, server
@@ -18,7 +18,7 @@ from vbench_ctl.play.recording import Take
 from vbench_ctl.play.server import Frames, Page, Reply, Said
 from vbench_ctl.protocols import Case
 from vbench_ctl.remote import Url
-from vbench_ctl.sources import Source, StoreSource
+from vbench_ctl.sources import Source
 
 STARTS = 24  # clips to choose from
 STEPS = 600  # of a drive: all its frames are kept, to be recorded
@@ -220,8 +220,7 @@ class Drive:
 
     @property
     def _fps(self) -> float:
-        source = self.shared.source
-        return (source.store.fps if isinstance(source, StoreSource) else None) or video.FPS
+        return sources.fps(self.shared.source) or video.FPS
 
     def _buttons(self) -> Iterator[tuple[str, Any, bool]]:
         """Yield whose each button is, and whether it stands for what is chosen at first; the world's word goes first."""

@@ -23,6 +23,7 @@ from vbench_ctl import (
     pairing,
     protocols,
     registry,
+    sources,
     store,
     tokens,
     video,
@@ -33,7 +34,7 @@ from vbench_ctl.progress import progress
 from vbench_ctl.protocols import Protocol
 from vbench_ctl.report.boards import Colours
 from vbench_ctl.rows import Row
-from vbench_ctl.sources import Source, StoreSource, open_source
+from vbench_ctl.sources import Source, open_source
 from vbench_ctl.statistics import flow
 
 REAL = "real clip"  # how its pictures are called
@@ -159,7 +160,7 @@ def _group(name: str, models: list[tuple[str, Source]], reals: Sequence[Path], r
         [dataclasses.replace(pair, fakes=pair.fakes[:1]) for pair in _pairs(protocol, real, fake) if not pair.run]
         for fake in fakes
     ]
-    fps = (real.store.summary.get("fps") if isinstance(real, StoreSource) else None) or video.FPS
+    fps = sources.fps(real) or video.FPS
     step = protocol.select.step if protocol and protocol.select else 1
     return Group(protocol, real, [model for model, _ in models], fakes, pairs, float(fps) / step)
 
