@@ -182,10 +182,10 @@ def test_an_aggregate_that_cannot_be_is_refused():
 def test_fvd_at_infinite_n(toy):
     real, fake = noise(600, 0, 1, (3, 3)), noise(520, 1, 1, (3, 3))
     fvdinf_row, fvd_row = scoring.score(ArraySource(fake), ArraySource(real), metrics=["fvdinf", "fvd"])
-    expected = frechet_infinity(colours(real), colours(fake), points=15, seed=0).value
-    assert fvdinf_row.value == pytest.approx(expected, abs=1e-4 * fvd_row.value)
-    assert fvdinf_row.low is None and fvdinf_row.floor is None  # halves of 300 are too few
-    line = frechet_infinity(real=colours(real), fake=colours(fake), points=15, seed=0)
+    line = frechet_infinity(colours(real), colours(fake), points=15, seed=0)
+    assert fvdinf_row.value == pytest.approx(line.value, abs=1e-4 * fvd_row.value)
+    assert fvdinf_row.low < fvdinf_row.value < fvdinf_row.high
+    assert fvdinf_row.floor is None  # halves of 300 are too few
     said = re.fullmatch(r"FVD over 1/N has slope (\S+) and R2 (\S+)", fvdinf_row.note)
     assert [float(number) for number in said.groups()] == pytest.approx([line.slope, line.r2], rel=1e-2)
     assert fvdinf_row.signature.endswith("|tf,ddof1,15 sizes from N/4 or 256,seed0|v1")
@@ -194,8 +194,10 @@ def test_fvd_at_infinite_n(toy):
 def test_fvd_at_infinite_n_takes_the_bias_out():
     rng = np.random.default_rng(0)
     real, fake = rng.normal(size=(20000, 30)), rng.normal(size=(1024, 30))
-    biased, value = frechet(real, fake), fvdinf.estimate(real, fake, []).value
-    assert abs(value) < 0.2 * biased
+    biased, found = frechet(real, fake), fvdinf.estimate(real, fake, list(map(str, range(1024))))
+    assert abs(found.value) < 0.2 * biased
+    assert found.low < 0 < found.high and found.high < biased
+    assert fvdinf.estimate(real, fake, ["one video"] * 1024)[:3] == (found.value, None, None)
 
 
 def test_too_few_clips_for_infinity_are_refused(toy):

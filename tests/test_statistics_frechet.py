@@ -17,7 +17,7 @@ from vbench_ctl.statistics.frechet import (
     frechet_jackknife,
 )
 from vbench_ctl.statistics.moments import Gaussian, Moments, load
-from vbench_ctl.statistics.resampling import blocks, jackknife
+from vbench_ctl.statistics.resampling import blocks, jackknife, jackknifed
 
 
 @pytest.fixture
@@ -397,6 +397,25 @@ def test_infinity_is_the_least_squares_line_and_seeded(rng):
     again = frechet_infinity(real, fake, points=6, least=300, seed=2)
     assert again.value == found.value
     assert frechet_infinity(real, fake, points=6, least=300, seed=3).value != found.value
+
+
+def test_infinity_without_a_block_is_the_line_through_what_stays_of_each_subset(rng):
+    real, fake = correlated(rng, 100, 5), correlated(rng, 600, 5, shift=1)
+    clusters = [index // 2 for index in range(600)]
+    found = frechet_infinity(real, fake, points=6, least=300, count=4, clusters=clusters)
+    subsets = [np.random.default_rng([0, size]).permutation(600)[:size] for size in found.sizes]
+    for value, block in zip(found.left_out, blocks(600, 4, clusters), strict=True):
+        kept = [np.setdiff1d(subset, block) for subset in subsets]
+        line = np.polyfit([1 / len(each) for each in kept], [frechet(real, fake[each]) for each in kept], 1)
+        assert value == pytest.approx(line[1], rel=1e-8)
+
+
+def test_the_interval_at_infinity_is_as_wide_as_the_values_of_other_draws_differ():
+    real = Gaussian(np.zeros(8), np.eye(8))
+    draws = [np.random.default_rng(seed).normal(size=(512, 8)) + 0.3 for seed in range(40)]
+    found = [frechet_infinity(real, fake, points=5) for fake in draws]
+    error = np.mean([jackknifed(line.value, line.left_out).error for line in found])
+    assert error == pytest.approx(np.std([line.value for line in found]), rel=0.35)
 
 
 def test_a_jackknife_holds_neither_all_blocks_nor_a_copy_of_the_features(rng):

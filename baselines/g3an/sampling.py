@@ -42,7 +42,8 @@ def between(first: Tensor, second: Tensor, share: float) -> Tensor:
     angle = float(torch.arccos((a @ b / (a.norm() * b.norm())).clamp(-1, 1)))
     if math.sin(angle) < 1e-6:
         return first + (second - first) * share
-    return (math.sin((1 - share) * angle) * first + math.sin(share * angle) * second) / math.sin(angle)
+    of_first, of_second = (math.sin(part * angle) / math.sin(angle) for part in (1 - share, share))
+    return of_first * first + of_second * second
 
 
 def _normal(seed: Seed, purpose: int, shape: tuple[int, ...]) -> Tensor:

@@ -92,15 +92,25 @@ class Extrapolation(NamedTuple):
     r2: float
     sizes: np.ndarray
     distances: np.ndarray
+    left_out: np.ndarray  # the value without each block of clips, for a jackknife interval
 
 
 def frechet_infinity(
-    real: Set, fake: np.ndarray, *, points: int = 15, least: int | None = None, seed: int = 0, ddof: int = 1
+    real: Set,
+    fake: np.ndarray,
+    *,
+    points: int = 15,
+    least: int | None = None,
+    count: int = 20,
+    clusters: Sequence | None = None,
+    seed: int = 0,
+    ddof: int = 1,
 ) -> Extrapolation:
     """Extrapolate the distance of generated features (N, D) to infinite N (Chong and Forsyth 2020).
 
     A line in 1/N is fitted to the distances of random subsets of equally spaced sizes, as in
-    layer6ai-labs/dgm-eval:dgm_eval/metrics/fd.py, here seeded and from max(256, N / 4) on.
+    layer6ai-labs/dgm-eval:dgm_eval/metrics/fd.py, here seeded and from max(256, N / 4) on. To leave out one of `count`
+    blocks of whole clusters is to leave it out of each of these subsets.
     """
     fake = check_features(fake, "the generated features")
     if len(fake) < 512:
@@ -117,13 +127,22 @@ def frechet_infinity(
     sizes = np.linspace(least, len(fake), points).round().astype(int)
     against = Against(real, fake, ddof=ddof)
     subsets = [np.random.default_rng([seed, size]).permutation(len(fake))[:size] for size in sizes]
-    distances = np.array([against.distance(subset) for subset in subsets])
-    slope, value = np.polyfit(1 / sizes, distances, 1)
+
+    def line(chosen: Sequence[np.ndarray]) -> tuple[np.ndarray, float, float]:
+        distances = np.array([against.distance(subset) for subset in chosen])
+        slope, value = np.polyfit([1 / len(subset) for subset in chosen], distances, 1)
+        return distances, float(slope), float(value)
+
+    distances, slope, value = line(subsets)
     residual = distances - value - slope / sizes
     deviation = distances - distances.mean()
     level = np.abs(deviation).max() <= 1e-9 * distances.max()  # what little is left to explain is rounding
     r2 = 1.0 if level else 1 - (residual**2).sum() / (deviation**2).sum()
-    return Extrapolation(float(value), float(slope), float(r2), sizes, distances)
+    split = blocks(len(fake), count, clusters, seed)
+    left_out = (
+        [line([np.setdiff1d(subset, block) for subset in subsets])[2] for block in split] if len(split) > 1 else []
+    )
+    return Extrapolation(value, slope, float(r2), sizes, distances, np.array(left_out))
 
 
 def _jackknife_of_moments(real: Set, fake: np.ndarray, split: Sequence[np.ndarray], ddof: int) -> Estimate:
