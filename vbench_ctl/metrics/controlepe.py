@@ -44,7 +44,11 @@ def tracks(*, form: str = "error", where: str = "anywhere", by: str = "own") -> 
 
 
 def collect(real: Tracks, fake: Tracks, *, form: str = "error", where: str = "anywhere", by: str = "own") -> np.ndarray:
-    """Return the motion that was told and the one that was seen at each told pixel of a clip: float64 (n, 4)."""
+    """Return of a clip: float64 (1, 5).
+
+    How many pixels were told, the sums over them of the error and of how far they were sent, how many were to move, and the
+    sum over those of the cosine.
+    """
     told, seen = fake[SPARSE], fake[FLOW]
     steps = min(len(told), len(seen))
     told, seen = told[len(told) - steps :], seen[len(seen) - steps :]  # an entry tells of the way to its frame
@@ -58,28 +62,27 @@ def collect(real: Tracks, fake: Tracks, *, form: str = "error", where: str = "an
         inside = real[MASKS][-1 - steps : -1] > MASKED  # of the frame that the motion begins in
         asked = asked[steps - len(inside) :] & (inside if where == "inside" else ~inside)
         told, seen = told[steps - len(inside) :], seen[steps - len(inside) :]
-    return np.concatenate([np.moveaxis(told[:, :2], 1, -1)[asked], seen[asked]], axis=1).astype(np.float64)
+    sent, came = np.moveaxis(told[:, :2], 1, -1)[asked].astype(np.float64), seen[asked].astype(np.float64)
+    lengths = np.linalg.norm(sent, axis=1)
+    moving = lengths > STILL
+    cosines = (_directions(sent[moving]) * _directions(came[moving])).sum()
+    return np.array([[len(sent), np.linalg.norm(came - sent, axis=1).sum(), lengths.sum(), moving.sum(), cosines]])
 
 
 def pooled(parts: Sequence[np.ndarray], *, form: str = "error", where: str = "anywhere", by: str = "own") -> float:
     """Return the mean over all told pixels, for the cosine those that were to move; NaN if there are none."""
-    told, seen = _sides(parts)
-    if form == "error":
-        return float(np.linalg.norm(seen - told, axis=1).mean()) if len(told) else float("nan")
-    moving = np.linalg.norm(told, axis=1) > STILL
-    if not moving.any():
-        return float("nan")
-    directions = [_directions(side[moving]) for side in (told, seen)]
-    return float((directions[0] * directions[1]).sum(axis=1).mean())
+    pixels, errors, _, moving, cosines = np.concatenate(parts).sum(axis=0)
+    total, count = (errors, pixels) if form == "error" else (cosines, moving)
+    return float(total / count) if count else float("nan")
 
 
 def note(parts: Sequence[np.ndarray], *, form: str = "error", where: str = "anywhere", by: str = "own") -> str:
     """Say how much was told, and what standing still would reach."""
-    told, _ = _sides(parts)
+    pixels, _, lengths, _, _ = np.concatenate(parts).sum(axis=0)
     side = "" if where == "anywhere" else f" {where} the masks"
-    if not len(told):
+    if not pixels:
         return f"no pixel{side} was told to move"
-    return f"{len(told)} pixels were told{side}; a clip that stands still has an error of {np.linalg.norm(told, axis=1).mean():.3g} px"
+    return f"{pixels:.0f} pixels were told{side}; a clip that stands still has an error of {lengths / pixels:.3g} px"
 
 
 def direction(*, form: str = "error", where: str = "anywhere", by: str = "own") -> str:
@@ -90,11 +93,6 @@ def direction(*, form: str = "error", where: str = "anywhere", by: str = "own") 
 def signature(*, form: str = "error", where: str = "anywhere", by: str = "own") -> str:
     """Name what the number depends on besides the network."""
     return f"{form},{where},{FLOW_VERSION if by == 'own' else by}"
-
-
-def _sides(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.concatenate(parts)
-    return rows[:, :2], rows[:, 2:]
 
 
 def _directions(motion: np.ndarray) -> np.ndarray:
