@@ -117,6 +117,11 @@ def test_metrics_may_be_a_text():
         ({"metrics": [5]}, r"^metrics are \[5\], expected names"),
         ({"workers": "rayy"}, """^workers is 'rayy', expected a number of processes or "ray"$"""),
         ({"workers": 1.5}, r"^workers is 1\.5, expected"),
+        ({"workers": 0}, "^workers is 0, expected"),
+        ({"root": 5}, "^root is 5, expected the folder"),
+        ({"device": 5}, '^networks cannot run on "5" here'),
+        ({"backend": 5}, '^no backend "5"'),
+        ({"protocol": 5}, '^no protocol "5"'),
     ],
 )
 def test_arguments_of_another_kind_are_a_sentence(asked, says):

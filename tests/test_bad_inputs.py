@@ -1,6 +1,9 @@
 """What `score` says to clips, weights and caches that are wrong: a sentence or a number, never nonsense."""
 
+import errno
 import multiprocessing
+import os
+import re
 import resource
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -236,6 +239,13 @@ def test_large_sets_lie_on_disk(toy, home, monkeypatch):
     on_disk = score(fake, real, *SETS)
     assert [(row.value, row.low) for row in on_disk] == [(row.value, row.low) for row in in_memory]
     assert all(path.suffix == ".npy" for path in (home / "cache").rglob("*") if path.is_file())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    row = score(fake, real, *SETS)[0]
+    assert row.value is None and re.search(r"cache: the disk is full; free some space", row.note)
 
 
 def score_beside_others(seeds: tuple[int, int]) -> list[float | None]:

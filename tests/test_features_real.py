@@ -33,9 +33,7 @@ PUBLISHED |= {24: 66.06281, 25: 314.48037, 26: 316.68709, 27: 288.97197, 28: 287
 GRAPH = {30: 151.39244}
 
 
-@pytest.mark.parametrize(
-    "frames", [frames if frames in (10, 16) else pytest.param(frames, marks=pytest.mark.slow) for frames in PREFIXES]
-)
+@pytest.mark.parametrize("frames", PREFIXES)
 def test_black_against_white(kinetics, frames):
     found = i3d.black_white(kinetics, frames)
     assert found == pytest.approx(PREFIXES[frames], rel=1e-4)

@@ -22,7 +22,7 @@ def score(
     split: str | None = None,
     model: str | None = None,
     allow_lossy: bool = False,
-    device: str = "auto",
+    device: Any = "auto",
     root: str | Path | None = None,
     workers: execute.Workers = 1,
     backend: str = "torch",
@@ -30,12 +30,12 @@ def score(
     """Score generated clips against real ones: arrays or tensors (N, T, H, W, 3) uint8, paths, or clips one by one.
 
     Clips that an iterator makes lie in a temporary file until the scores are there. Metrics are a list, or a text as on
-    the command line: "fvd,psnr".
+    the command line: "fvd,psnr". A device is "auto", a name like "cuda:1", or PyTorch's own.
     With `workers` above 1 the calling script needs `if __name__ == "__main__":`, as everywhere in Python.
     """
-    if workers != "ray" and not isinstance(workers, Integral):
+    if workers != "ray" and not (isinstance(workers, Integral) and workers > 0):
         raise UsageError(f'workers is {workers!r}, expected a number of processes or "ray"')
-    named = protocols.load(protocol) if protocol else None
+    named = protocols.load(str(protocol)) if protocol else None
     return scoring.score(
         sources.as_source(fake, "the generated clips"),
         sources.as_source(real, "the real clips", named.split if named else split),
@@ -44,8 +44,14 @@ def score(
         model,
         allow_lossy,
         workers=workers,
-        place=Place(root, device, backend),
+        place=_place(root, device, backend),
     )
+
+
+def _place(root: str | Path | None, device: Any, backend: str) -> Place:
+    if not isinstance(root, str | Path | None):
+        raise UsageError(f"root is {root!r}, expected the folder that keeps weights and the cache")
+    return Place(root, str(device), str(backend))
 
 
 def _tokens(metrics: str | Sequence[str]) -> Sequence[str]:
@@ -61,11 +67,11 @@ class Scores:
     """Scores that are fed batch by batch, as in a training loop, and keep no pixels: update, compute, reset."""
 
     def __init__(
-        self, metrics: str | Sequence[str], device: str = "auto", root: str | Path | None = None, backend: str = "torch"
+        self, metrics: str | Sequence[str], device: Any = "auto", root: str | Path | None = None, backend: str = "torch"
     ) -> None:
         self.metrics = tuple(tokens.metric(token) for token in _tokens(metrics))
         tokens.check_aggregates(None, self.metrics)
-        self.place = networks.settled(Place(root, device, backend), self.metrics)
+        self.place = networks.settled(_place(root, device, backend), self.metrics)
         self._lacking = tokens.unavailable(self.metrics)
         self.reset()
 

@@ -6,6 +6,7 @@ no clip is computed twice, whatever is scored beside it, an interrupted run goes
 
 import hashlib
 import importlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -215,10 +216,13 @@ def _there(part: Rows) -> np.ndarray:
 
 
 def _empty(shape: tuple[int, ...]) -> np.ndarray:
-    if 4 * int(np.prod(shape)) <= IN_MEMORY:
+    size_bytes = 4 * int(np.prod(shape))
+    if size_bytes <= IN_MEMORY:
         return np.empty(shape, np.float32)
     folder = files.home(_place.root) / "cache"
-    with tempfile.TemporaryFile(dir=folder) as file:  # it has no name, and goes with the array
+    with files.explained(folder), tempfile.TemporaryFile(dir=folder) as file:  # it has no name, and goes with the array
+        if hasattr(os, "posix_fallocate"):  # a disk found full at the first touch would end the process
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
         return np.memmap(file, np.float32, "w+", shape=shape)
 
 
