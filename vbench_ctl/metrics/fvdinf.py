@@ -31,7 +31,7 @@ def features() -> Features:
 def estimate(real: np.ndarray, fake: np.ndarray, clusters: Sequence[str], groups_of: int = 0) -> Estimate:
     """Return the distance of generated features (N, 400) to real ones, extrapolated to infinite N; it may be below 0."""
     line = frechet_infinity(real, fake, points=POINTS, clusters=clusters, seed=SEED)
-    found = jackknifed(line.value, line.left_out) if len(line.left_out) else Estimate(line.value)
+    found = jackknifed(line.value, line.left_out) if line.left_out else Estimate(line.value)
     return found._replace(note=f"FVD over 1/N has slope {line.slope:.6g} and R2 {line.r2:.4f}")
 
 

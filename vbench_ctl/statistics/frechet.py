@@ -92,7 +92,7 @@ class Extrapolation(NamedTuple):
     r2: float
     sizes: np.ndarray
     distances: np.ndarray
-    left_out: np.ndarray  # the value without each block of clips, for a jackknife interval
+    left_out: list[float]  # the value without each block of clips, for a jackknife interval
 
 
 def frechet_infinity(
@@ -142,7 +142,7 @@ def frechet_infinity(
     left_out = (
         [line([np.setdiff1d(subset, block) for subset in subsets])[2] for block in split] if len(split) > 1 else []
     )
-    return Extrapolation(value, slope, float(r2), sizes, distances, np.array(left_out))
+    return Extrapolation(value, slope, float(r2), sizes, distances, left_out)
 
 
 def _jackknife_of_moments(real: Set, fake: np.ndarray, split: Sequence[np.ndarray], ddof: int) -> Estimate:
