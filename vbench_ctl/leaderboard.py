@@ -291,7 +291,7 @@ def check_each(found: Sequence[Table], folder: Path) -> None:
     wrong = [name for name, text in wanted.items() if not _holds(folder / name, text)]
     if wrong:
         raise VbenchError(
-            f"{folder}: {', '.join(wrong)}: not what the rows give; run the same command without --check to write them anew"
+            f"{folder}: {', '.join(wrong)}: not what the rows give; run leaderboard with those rows and --tables {folder} to write them anew"
         )
     if more := sorted({path.name for path in folder.glob("*@*") if path.suffix in (".md", ".csv")} - wanted.keys()):
         raise VbenchError(f"{folder}: there are no rows for {', '.join(more)}; remove what is out of date")
