@@ -1,4 +1,4 @@
-"""Does a model obey? What of the control suite needs nothing learnt, on the truth and on a row that obeys nothing.
+"""Does a model obey? What of the control suite needs nothing fetched, on the truth and on a row that obeys nothing.
 
 python examples/control_suite.py FOLDER
 

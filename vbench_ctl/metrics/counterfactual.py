@@ -1,8 +1,9 @@
 """Counterfactual divergence: how much other actions change an answer, in units of how much another seed does.
 
 Ours. The mean distance of the answers to two action sequences with one seed over that of the answers to one sequence with
-two seeds. A model that ignores what it is told is near 1. The ratio has no value where the seed changes nothing, which
-the note says; "share" puts the first distance over the sum of both, so that a model without randomness has 1.
+two seeds. A model that ignores what it is told has 0, since the seed is the same; 1 is one that other actions change as
+much as another seed does. The ratio has no value where the seed changes nothing, which the note says; "share" puts the
+first distance over the sum of both, so that a model without randomness has 1.
 """
 
 from collections.abc import Sequence
