@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,10 @@ from vbench_ctl.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMBERS, PAGE = ROOT / "results/conventions.json", ROOT / "docs/conventions.md"
-BEGIN, END = "<!-- measured -->", "<!-- end of what was measured -->"
+PARTS = {  # what stands between which marks of the page
+    "tables": ("<!-- measured -->", "<!-- end of what was measured -->"),
+    "summary": ("<!-- measured summary -->", "<!-- end of the summary -->"),
+}
 COUNT = 32  # clips
 FRAMES, LONG = 16, 32  # of a scored clip, of the clip that windows are drawn from
 SOFTNESS = 1.5  # pixels, the deviation of the blur that stands for a model
@@ -36,6 +38,9 @@ CRF = 23  # the default of x264
 CODED = f"outputs in H.264, crf {CRF}"
 WSPRITES = f"W-Sprites 128x96, {COUNT} clips of {FRAMES} frames"
 BAIR = f"five published models on BAIR, 14 clips of 15 frames at {CELL}x{CELL}"
+SHORT = {WSPRITES: "W-Sprites", BAIR: "BAIR"}
+SHOWN = ("soft", "copy-last", *MODELS)  # the order of columns
+FAMILIES = ("psnr", "ssim", "lpips", "fid", "fvd")
 USUAL = "as usual"
 Clips = np.ndarray  # uint8 (N, T, H, W, 3)
 Key = tuple[str, ...]
@@ -126,57 +131,67 @@ def predicted(long: Clips) -> Clips:
 
 def sparse(long: Clips) -> Clips:
     """Take two frames of each clip: FID of all would take long and say the same."""
-    return long[:, [FRAMES // 2, FRAMES - 1]]
+    return opening(long)[:, [FRAMES // 2, -1]]
 
 
-def swapped(long: Clips) -> Clips:
-    return np.ascontiguousarray(predicted(long)[..., ::-1])
+def half(long: Clips) -> Clips:
+    return opening(long)[: len(long) // 2]
 
 
 # Convention, choice, metric, and what is done to the real clips and to the outputs before the metric sees them
 Choice = tuple[str, str, str, Callable[[Clips], Clips], Callable[[Clips], Clips]]
-PAIRED: list[Choice] = [
-    ("", USUAL, "psnr", predicted, predicted),
-    ("formula", "MSE of whole clips", "psnr-video", predicted, predicted),
-    ("formula", "mean of three channels", "psnr-channel", predicted, predicted),
-    ("formula", "1e-8 added", "psnr-piq", predicted, predicted),
-    ("given frame", "in", "psnr", opening, opening),
-    ("coding", CODED, "psnr", predicted, lambda c: predicted(in_mp4(c))),
-    ("", USUAL, "ssim", predicted, predicted),
-    ("formula", "grey values", "ssim-luma", predicted, predicted),
-    ("formula", "7x7 mean, sample covariance", "ssim-uniform7", predicted, predicted),
-    ("formula", "the same, range taken for 2 (CCVS, SVG)", "ssim-ccvs", predicted, predicted),
-    ("formula", "1x1 window (GLASS)", "ssim-glass", predicted, predicted),
-    ("given frame", "in", "ssim", opening, opening),
-    ("coding", CODED, "ssim", predicted, lambda c: predicted(in_mp4(c))),
-    ("", USUAL, "lpips", predicted, predicted),
-    ("given frame", "in", "lpips", opening, opening),
-    ("coding", CODED, "lpips", predicted, lambda c: predicted(in_mp4(c))),
-    ("colours", "BGR", "lpips", swapped, swapped),
-    ("formula", "maps enlarged first (spatial)", "lpips-spatial", predicted, predicted),
+
+
+def paired(shown: Callable[[Clips], Clips]) -> list[Choice]:
+    """Return the choices of metrics that compare frame with frame, of the frames that are scored as usual."""
+
+    def coded(clips: Clips) -> Clips:
+        return shown(in_mp4(clips))
+
+    def swapped(clips: Clips) -> Clips:
+        return np.ascontiguousarray(shown(clips)[..., ::-1])
+
+    return [
+        ("", USUAL, "psnr", shown, shown),
+        ("formula", "MSE of whole clips", "psnr-video", shown, shown),
+        ("formula", "mean of three channels", "psnr-channel", shown, shown),
+        ("formula", "1e-8 added", "psnr-piq", shown, shown),
+        ("coding", CODED, "psnr", shown, coded),
+        ("", USUAL, "ssim", shown, shown),
+        ("formula", "grey values", "ssim-luma", shown, shown),
+        ("formula", "7x7 mean, sample covariance", "ssim-uniform7", shown, shown),
+        ("formula", "7x7 mean, range taken for 2 (CCVS, SVG)", "ssim-ccvs", shown, shown),
+        ("formula", "1x1 window (GLASS)", "ssim-glass", shown, shown),
+        ("coding", CODED, "ssim", shown, coded),
+        ("", USUAL, "lpips", shown, shown),
+        ("coding", CODED, "lpips", shown, coded),
+        ("colours", "BGR", "lpips", swapped, swapped),
+        ("formula", "maps enlarged first (spatial)", "lpips-spatial", shown, shown),
+    ]
+
+
+GIVEN: list[Choice] = [("given frame", "in", metric, opening, opening) for metric in ("psnr", "ssim", "lpips")]
+FVD: list[Choice] = [
+    ("", USUAL, "fvd", opening, opening),
+    ("number of clips", "half", "fvd", half, half),
 ]
 OF_SETS: list[Choice] = [
-    ("", USUAL, "fvd", opening, opening),
-    ("number of clips", str(COUNT // 2), "fvd", lambda c: opening(c[: COUNT // 2]), lambda c: c[: COUNT // 2]),
     ("", USUAL, "fid", sparse, sparse),
     ("coding", CODED, "fid", sparse, lambda c: sparse(in_mp4(c))),
     ("resize to 299", "TensorFlow 1 (TTUR)", "fid-tensorflow", sparse, sparse),
     ("resize to 299", "antialiased bicubic (clean-fid)", "fid-clean", sparse, sparse),
     ("coding", CODED, "fvd", opening, in_mp4),
-    ("real window", "at random", "fvd", window(0), opening),
     ("colours", "BGR (CCVS)", "fvd-ccvs", opening, opening),
+]
+OF_LONG: list[Choice] = [
+    ("real window", "at random", "fvd", window(0), opening),
     ("given frame", "out", "fvd", predicted, predicted),
 ]
-ON_BAIR: list[Choice] = [
-    ("", USUAL, "psnr", opening, opening),
-    ("formula", "MSE of whole clips", "psnr-video", opening, opening),
-    ("", USUAL, "ssim", opening, opening),
-    ("formula", "7x7 mean, range taken for 2 (CCVS, SVG)", "ssim-ccvs", opening, opening),
-    ("formula", "1x1 window (GLASS)", "ssim-glass", opening, opening),
-]
-SETS_ON_BAIR: list[Choice] = [
-    ("", USUAL, "fvd", opening, opening),
-    ("colours", "BGR (CCVS)", "fvd-ccvs", opening, opening),
+
+
+OTHERWISE = [  # convention, choice, pipeline and divisor, which no variant of the metric has alone
+    ("covariance", "divided by N (StyleGAN-V, cd-fvd)", "tf", 0),
+    ("resize to 224", "half-pixel (StyleGAN-V)", "styleganv", 1),
 ]
 
 
@@ -188,22 +203,26 @@ def scored(material: str, real: Clips, made: dict[str, Clips], choices: list[Cho
             yield read(held, key, partial(of_fake, fake), partial(of_real, real))
 
 
-def otherwise(
-    real: Clips, made: dict[str, Clips], convention: str, choice: str, pipeline: str, ddof: int
-) -> Iterator[Reading]:
+def otherwise(material: str, real: Clips, made: dict[str, Clips], held: Held) -> Iterator[Reading]:
     """Yield FVD with one thing changed that the releases change with others, of the features that are kept."""
-    fvd, spaced = registry.load("metrics", "fvd"), range(0, COUNT, TOGETHER)
-    which = fvd.features(pipeline=pipeline)
+    fvd = registry.load("metrics", "fvd")
+    for convention, choice, pipeline, ddof in OTHERWISE:
+        which, computed = fvd.features(pipeline=pipeline), fvd.signature(pipeline=pipeline, ddof=ddof)
+        for model, fake in made.items():
+            if (key := (material, convention, choice, model, "fvd")) in held:
+                yield held[key]
+                continue
+            cases = [*map(str, range(len(real)))]
+            found = fvd.estimate(features(which, real), features(which, fake), cases, ddof=ddof)
+            of, frames, count = networks.identity(which), f"{real.shape[1]}f", f"{len(real)}x1"
+            signed = rows.signature("fvd", "", of, frames, count, computed, fvd.VERSION)
+            numbers = ("fvd", signed, found.value, found.low, found.high)
+            yield Reading(material, "fvd", convention, choice, model, *numbers, False)
 
-    def features(clips: Clips) -> np.ndarray:
-        return np.concatenate([networks.of(which, list(clips[at : at + TOGETHER])) for at in spaced])
 
-    for model, fake in made.items():
-        found = fvd.estimate(features(opening(real)), features(fake), list(map(str, range(COUNT))), ddof=ddof)
-        computed = fvd.signature(pipeline=pipeline, ddof=ddof)
-        signed = rows.signature("fvd", "", networks.identity(which), f"{FRAMES}f", f"{COUNT}x1", computed, fvd.VERSION)
-        numbers = ("fvd", signed, found.value, found.low, found.high)
-        yield Reading(WSPRITES, "fvd", convention, choice, model, *numbers, False)
+def features(which: networks.Features, shown: Clips) -> np.ndarray:
+    """Return the features of clips, some clips at a time."""
+    return np.concatenate([networks.of(which, list(shown[i : i + TOGETHER])) for i in range(0, len(shown), TOGETHER)])
 
 
 def measured(videos: list[str], held: Held) -> Iterator[Reading]:
@@ -213,33 +232,62 @@ def measured(videos: list[str], held: Held) -> Iterator[Reading]:
     grids = [video.read(path).frames for path in videos]
     shown = [{model: clips(grid, number) for number, model in enumerate(("", *MODELS))} for grid in grids]
     published = [(each[""], {model: each[model] for model in MODELS}) for each in shown]
-    yield from scored(WSPRITES, long, made, PAIRED, held)
+    yield from scored(WSPRITES, long, made, paired(predicted) + GIVEN, held)
     for real, models in published:
-        yield from scored(BAIR, real, models, ON_BAIR, held)
-    yield from scored(WSPRITES, long, made, OF_SETS[:2], held)
-    yield from otherwise(long, made, "covariance", "divided by N (StyleGAN-V, cd-fvd)", "tf", 0)
-    yield from otherwise(long, made, "resize to 224", "half-pixel (StyleGAN-V)", "styleganv", 1)
-    yield from scored(WSPRITES, long, made, OF_SETS[2:], held)
+        yield from scored(BAIR, real, models, paired(opening), held)
+    yield from scored(WSPRITES, long, made, FVD, held)
+    yield from otherwise(WSPRITES, opening(long), made, held)
+    yield from scored(WSPRITES, long, made, OF_SETS + OF_LONG, held)
     for real, models in published:
-        yield from scored(BAIR, real, models, SETS_ON_BAIR, held)
+        yield from scored(BAIR, real, models, FVD, held)
+        yield from otherwise(BAIR, real, models, held)
+        yield from scored(BAIR, real, models, OF_SETS, held)
 
 
 # The page
 
 
+def summary(readings: list[Reading]) -> str:
+    """Return one table of all: how far each convention moves each metric, and whether it changes the order of models."""
+    head = ["convention", "metric", *(f"change on {name}" for name in SHORT.values()), "other order of models"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for convention in dict.fromkeys(r.convention for r in readings if not r.usual):
+        for family in FAMILIES:
+            if held := [r for r in readings if (r.convention, r.family) == (convention, family)]:
+                usual = [r for r in readings if r.usual and r.family == family]
+                lines.append("| " + " | ".join([convention, family, *_changes(held, usual)]) + " |")
+    return "\n".join(lines)
+
+
+def _changes(held: list[Reading], usual: list[Reading]) -> list[str]:
+    """Return the least and largest change on each material, and by which choices the models come in another order."""
+    ranges, swaps = [], []
+    for material, name in SHORT.items():
+        before = {r.model: r for r in usual if r.material == material}
+        choices: dict[str, dict[str, Reading]] = {}
+        for r in (r for r in held if r.material == material):
+            choices.setdefault(r.choice, {})[r.model] = r
+        changes = [r.value / before[r.model].value - 1 for cells in choices.values() for r in cells.values()]
+        ranges.append(f"{_percent(min(changes))} to {_percent(max(changes))}" if changes else "")
+        for choice, cells in choices.items():
+            if _order(cells) != _order({model: before[model] for model in cells}):
+                swaps.append(f"{name}: {choice}")
+    return [*ranges, "; ".join(swaps) or "no"]
+
+
 def tables(readings: list[Reading]) -> str:
     """Return a table for each material and family of metrics, as markdown."""
     parts = []
-    for material, group in groupby(sorted(readings, key=lambda r: r.material == BAIR), key=lambda r: r.material):
-        parts.append(f"## On {material}")
-        held = list(group)
-        parts += [table([r for r in held if r.family == family]) for family in dict.fromkeys(r.family for r in held)]
+    for material in SHORT:
+        held = [r for r in readings if r.material == material]
+        families = [[r for r in held if r.family == family] for family in FAMILIES]
+        parts += [f"## On {material}", *(table(family) for family in families if family)]
     return "\n\n".join(parts)
 
 
 def table(readings: list[Reading]) -> str:
     """Return one table: a line per choice, a column per model, each beside what it is as usual."""
-    models = list(dict.fromkeys(r.model for r in readings))
+    models = sorted({r.model for r in readings}, key=SHOWN.index)
     usual = {r.model: r.value for r in readings if r.usual}
     choices: dict[tuple[str, str], dict[str, Reading]] = {}
     for r in sorted(readings, key=lambda r: not r.usual):
@@ -265,13 +313,20 @@ def _number(r: Reading, usual: float) -> str:
     if r.usual:
         interval = f" [{r.low:.4g}, {r.high:.4g}]" if r.low is not None and r.high is not None else ""
         return f"**{r.value:.4g}**{interval}"
-    return f"{r.value:.4g} ({r.value / usual - 1:+.1%})"
+    return f"{r.value:.4g} ({_percent(r.value / usual - 1)})"
+
+
+def _percent(change: float) -> str:
+    return f"{change:+.1%}"
 
 
 def rendered(page: str, readings: list[Reading]) -> str:
     """Return the page with the tables of these readings in it."""
-    head, _, rest = page.partition(BEGIN)
-    return f"{head}{BEGIN}\n\n{tables(readings)}\n\n{END}{rest.partition(END)[2]}"
+    for made in (summary, tables):
+        begin, end = PARTS[made.__name__]
+        head, _, rest = page.partition(begin)
+        page = f"{head}{begin}\n\n{made(readings)}\n\n{end}{rest.partition(end)[2]}"
+    return page
 
 
 def kept() -> list[Reading]:

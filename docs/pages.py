@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from click import Context
 
@@ -25,6 +25,7 @@ from vbench_ctl.rows import Row
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"^<!-- ([a-z]+)(?: ([\w./@+-]+))? -->$", re.MULTILINE)
 BOARD = re.compile(r"^(<!-- table (\S+)((?: \S+)*) -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
+REPRODUCED = "results/reproduced/README.md"
 KEPT = ("measured", "end")  # marks of pages that hold their numbers themselves
 
 
@@ -39,19 +40,18 @@ def with_boards(markdown: str) -> str:
 
 
 def board(protocol: str, metrics: Sequence[str]) -> str:
-    """Return the table of a protocol, with some columns or all."""
-    (table,) = leaderboard.tables(leaderboard.select(leaderboard.reproduced_rows(), [protocol]))
-    labels = dict(zip(table.columns, table.labels(), strict=True))
-    columns = sorted(
-        (c for c in table.columns if not metrics or c.metric in metrics),
-        key=lambda c: metrics.index(c.metric) if metrics else 0,
-    )
-    numbers = {
-        m: [leaderboard.number(cells.get(c)).removesuffix(" *") for c in columns] for m, cells in table.cells.items()
-    }
-    floors = [f"- {note}" for note in leaderboard.floors(replace(table, columns=columns))]
-    lines = [[m, *found] for m, found in numbers.items() if any(found)]
-    return "\n".join([grid(["model", *(labels[c] for c in columns)], lines), *([""] if floors else []), *floors])
+    """Return the table of a protocol, with some columns or all, and what is to be said of these."""
+    rows = leaderboard.select(leaderboard.reproduced_rows(), [protocol])
+    (table,) = leaderboard.tables(r for r in rows if not metrics or r.metric in metrics)
+    table = replace(table, columns=sorted(table.columns, key=lambda c: metrics.index(c.metric) if metrics else 0))
+    lines = [[model, *(_plain(cells.get(c)) for c in table.columns)] for model, cells in table.cells.items()]
+    said = [f"- {line}" for line in (*leaderboard.floors(table), *table.remarks)]
+    return "\n".join([grid(["model", *table.labels()], lines), *([""] if said else []), *said])
+
+
+def _plain(row: Row | None) -> str:
+    """Return a number without the star that stands for a note."""
+    return leaderboard.number(row).removesuffix(" *")
 
 
 def grid(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
@@ -197,18 +197,50 @@ def baseline(name: str) -> str:
             grid(["recipe", "what"], [[f"`{recipe}`", _comment(text)] for recipe, text in found.items()]),
         ]
     held = [r for r in leaderboard.reproduced_rows() if r.model == name or r.model.startswith(f"{name}-")]
-    return "\n\n".join(parts + (["### Results", _results(held)] if held else []))
+    if held:
+        parts += ["### Results", _results(held)]
+    if making := _making(held):
+        lines = [[*key, f"{m.clips:,}", f"{m.seconds:,.1f}", f"{m.each:.3g}", m.on] for key, m in making.items()]
+        head = ["run", "protocol", "clips made", "CPU-seconds", "each", "on"]
+        parts += ["What making these clips took, as far as the rows know:", grid(head, lines)]
+    return "\n\n".join(parts)
 
 
 def _comment(text: str) -> str:
     """Return what a recipe says of itself in its first lines."""
-    return " ".join(line.removeprefix("#").strip() for line in text.partition("\n\n")[0].splitlines())
+    said = " ".join(line.removeprefix("#").strip() for line in text.partition("\n\n")[0].splitlines())
+    return said.replace(REPRODUCED, f"[{REPRODUCED}](../results.md)")
 
 
 def _results(held: Sequence[Row]) -> str:
-    """Return a table of rows, each with its signature."""
-    lines = [[r.model, r.protocol, r.metric, leaderboard.number(r), r.n, f"`{r.signature}`"] for r in held]
-    return grid(["run", "protocol", "metric", "value", "clips", "signature"], lines)
+    """Return a table of rows, each with its note and its signature."""
+    lines = [[r.model, r.protocol, r.metric, _plain(r), r.n, r.note, f"`{r.signature}`"] for r in held]
+    return grid(["run", "protocol", "metric", "value", "clips", "note", "signature"], lines)
+
+
+class Making(NamedTuple):
+    """What a run took to answer a protocol."""
+
+    clips: int
+    seconds: float
+    on: str
+
+    @property
+    def each(self) -> float:
+        return self.seconds / self.clips
+
+
+def _making(held: Iterable[Row]) -> dict[tuple[str, str], Making]:
+    """Return the clips that trained runs made for protocols, and their CPU-seconds where the rows have them."""
+    found: dict[tuple[str, str], Making] = {}
+    for r in held:
+        made = r.provenance.get("generated", {})
+        if "run" in made and "cpu_seconds" in made:
+            p, key = protocols.load(r.protocol), (r.model, r.protocol)
+            clips = p.answers if p.unconditional else r.n * p.answers * (1 + len(p.sets))
+            if key not in found or found[key].clips < clips:  # some metrics see fewer
+                found[key] = Making(clips, made["cpu_seconds"], made["on"])
+    return found
 
 
 # Protocols and what they are told
@@ -250,38 +282,57 @@ def sets() -> str:
     return grid(["set", "what is told"], controls.SETS.items())
 
 
-# What a large job costs, from docs/benchmarks.md
+# What a large job costs, from docs/benchmarks.md and from the rows that come with the toolkit
 
+PAPER = "the paper's size"
 SECONDS = {  # of one core for one clip: what it was measured as
     "convert 10 s of video to 64x64": (250 * 940e-6, "250 frames x 940 us"),
     "FVD": (14.9 / 16, "14.9 s / 16 clips of 16x64x64"),
     "FVD, FID, LPIPS, PSNR, SSIM": (66.1 / 16, "66.1 s / 16 clips of 16x64x64"),
-    "sample G3AN": (0.81, "0.81 s"),
-    "sample GLASS, 15 frames of 64x48": (15 * 0.031, "15 x 31 ms"),
+    "G3AN": (0.81, "0.81 s"),
+    "cINN": (6.3 + 36.9e-3, "6.3 s + 36.9 ms"),
+    "CCVS": (97 + 15 * (0.018 + 0.049 + 0.096 + 0.344 + 1.19 + 5.69), "97 s + 15 frames x 7.39 s"),  # tokens, fusion
+    "a step of G3AN": (6.4 / 2, "6.4 s / 2 clips"),
+    "a step of GLASS": (15.5 / 2, "15.5 s / 2 clips"),
 }
-JOBS = [  # job, what is done, clips, bytes on disk for each
+MILLION, BESIDE = 1_000_000, 50_000  # clips that are made, real ones that they are compared with
+# Job, what is done or which run answered which protocol, clips, bytes on disk for each
+JOBS: list[tuple[str, str | tuple[str, str], int, int]] = [
     ("Kinetics-600: all splits into a store", "convert 10 s of video to 64x64", 482_000, 250 * 64 * 64 * 3),
     ("Kinetics-600: its test split, for 50,000 windows", "convert 10 s of video to 64x64", 60_000, 250 * 64 * 64 * 3),
-    ("Kinetics-600: FVD of 50,000 clips against 50,000", "FVD", 100_000, 16 * 64 * 64 * 3),
-    ("Kinetics-600: five metrics of the same", "FVD, FID, LPIPS, PSNR, SSIM", 100_000, 16 * 64 * 64 * 3),
-    ("a million clips: sampled by G3AN", "sample G3AN", 1_000_000, 16 * 64 * 64 * 3),
-    ("a million clips: sampled by GLASS", "sample GLASS, 15 frames of 64x48", 1_000_000, 16 * 64 * 48 * 3),
-    ("a million clips: FVD against 50,000", "FVD", 1_050_000, 16 * 64 * 64 * 3),
-    ("a million clips: five metrics of the same", "FVD, FID, LPIPS, PSNR, SSIM", 1_050_000, 16 * 64 * 64 * 3),
+    ("Kinetics-600: FVD of 50,000 clips against 50,000", "FVD", 2 * BESIDE, 16 * 64 * 64 * 3),
+    ("Kinetics-600: five metrics of the same", "FVD, FID, LPIPS, PSNR, SSIM", 2 * BESIDE, 16 * 64 * 64 * 3),
+    (f"a million clips by G3AN, {PAPER}, 64x64", "G3AN", MILLION, 16 * 64 * 64 * 3),
+    (f"a million clips by cINN, {PAPER}, 64x64", "cINN", MILLION, 16 * 64 * 64 * 3),
+    (f"a million clips by CCVS, {PAPER}, 256x256", "CCVS", MILLION, 16 * 256 * 256 * 3),
+    ("a million clips by", ("glass-wsprites-actions", "wsprites-control@1"), MILLION, 16 * 128 * 96 * 3),
+    ("a million clips by", ("ccvs-wsprites-tiny", "wsprites-control@1"), MILLION, 16 * 128 * 96 * 3),
+    ("a million clips by", ("cinn-wsprites-small", "wsprites-inferred-small@1"), MILLION, 9 * 64 * 48 * 3),
+    ("a million clips: FVD against 50,000", "FVD", MILLION + BESIDE, 16 * 64 * 64 * 3),
+    ("a million clips: five metrics of the same", "FVD, FID, LPIPS, PSNR, SSIM", MILLION + BESIDE, 16 * 64 * 64 * 3),
+    ("training G3AN: 60,012 steps of 96 clips", "a step of G3AN", 60_012 * 96, 0),
+    ("training GLASS: 470,000 steps of 12 clips", "a step of GLASS", 470_000 * 12, 0),
 ]
 MACHINES, CORES, CORE_HOUR, GIGABYTE_MONTH = 8, 16, 0.05, 0.023  # a cluster, cores of each; assumed prices in USD
+LINE = 1e9  # bits in a second, assumed
 
 
 def jobs() -> str:
     """Carry measured costs of a clip forward to large jobs."""
-    lines = []
+    making, lines = _making(leaderboard.reproduced_rows()), []
     for job, work, clips, size in JOBS:
-        each, how = SECONDS[work]
+        if isinstance(work, str):
+            each, how = SECONDS[work]
+        else:
+            job, made = f"{job} {work[0]}, {work[1]}", making[work]
+            each, how = made.each, f"{made.seconds:,.1f} s / {made.clips:,} clips"
         hours, disk = clips * each / 3600, clips * size / 1e9
-        money = f"{hours * CORE_HOUR:,.1f} + {disk * GIGABYTE_MONTH:,.1f} a month"
-        spread = f"{hours / MACHINES / CORES:,.2f}"
-        lines.append([job, f"{clips:,} x ({how}) = {hours:,.1f}", spread, f"{disk:,.0f}", money])
-    return grid(["job", "core-hours", f"hours on {MACHINES} machines of {CORES} cores", "disk, GB", "USD"], lines)
+        spread, moved = f"{hours / MACHINES / CORES:,.2f}", f"{disk * 8e9 / LINE / 3600:,.2f}"
+        money = f"{hours * CORE_HOUR:,.1f}" + f" + {disk * GIGABYTE_MONTH:,.1f} a month" * bool(size)
+        stored = [f"{disk:,.0f}", moved] if size else ["-", "-"]
+        lines.append([job, f"{clips:,} x ({how}) = {hours:,.1f}", spread, *stored, money])
+    head = ["job", "core-hours", f"hours on {MACHINES} machines of {CORES} cores", "disk, GB"]
+    return grid([*head, f"hours over {LINE / 1e9:g} Gbit/s", "USD"], lines)
 
 
 # The literature, the commands, files of the repository
@@ -295,7 +346,7 @@ def published(which: str) -> str:
             r.dataset,
             r.model,
             r.metric,
-            leaderboard.number(r).removesuffix(" *"),
+            _plain(r),
             _linked(r.provenance["compares_with"]),
             r.note,
             r.provenance["source"],
@@ -320,8 +371,17 @@ def commands() -> str:
 
 
 def file(path: str) -> str:
-    """Return a markdown file of the repository below its headline."""
-    return (ROOT / path).read_text("utf-8").partition("\n")[2].strip().replace("](docs/", "](")
+    """Return a markdown file of the repository below its headline, with links as they lead from the pages."""
+    text = re.sub(r"^<!-- .* -->\n", "", (ROOT / path).read_text("utf-8").partition("\n")[2], flags=re.MULTILINE)
+    return re.sub(r"\[([^\]]*)\]\(([^)#:]+)(#[^)]*)?\)", lambda link: _led(ROOT / path, *link.groups("")), text).strip()
+
+
+def _led(source: Path, text: str, target: str, part: str) -> str:
+    """Return a link of a file of the repository: to a page, or the path of what is none."""
+    place = (source.parent / target).resolve()
+    if place.is_relative_to(ROOT / "docs"):
+        return f"[{text}]({place.relative_to(ROOT / 'docs').as_posix()}{part})"
+    return f"`{place.relative_to(ROOT).as_posix()}`"
 
 
 def _first(leaf: Any) -> str:

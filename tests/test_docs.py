@@ -83,6 +83,8 @@ def test_every_metric_has_its_formula_conventions_pitfalls_and_accepted_value():
     lacking = {s.partition("\n")[0]: [part for part in wanted if part not in s] for s in sections}
     assert len(sections) == len(registry.names("metrics"))
     assert {name: parts for name, parts in lacking.items() if parts} == {}
+    accepted = {s.partition("\n")[0]: re.sub("`.*?`", "", s.partition(wanted[-1])[2]) for s in sections}
+    assert [name for name, values in accepted.items() if not re.search(r"\b\d", values)] == []
 
 
 def test_the_page_of_the_probe_prepares_all_that_its_recipe_reads():
@@ -113,10 +115,41 @@ def test_tables_are_made_of_the_rows(pages, name):
     assert first and pages.with_boards(text.replace(first[0], "9.99 [")) == text
 
 
+def test_a_board_has_the_remarks_of_its_columns_alone(pages):
+    remark = "action: shuffled-control stands above"
+    assert remark in pages.board("wsprites-control@1", ["action", "psnr"])
+    assert remark not in pages.board("wsprites-control@1", ["psnr"])
+
+
 def test_large_jobs_are_reckoned_from_what_was_measured(pages):
     measured = (DOCS / "benchmarks.md").read_text("utf-8")
-    assert all(said in measured for said in ("940 us a frame", "14.9 s", "66.1 s", "0.81 s", "31 ms"))
-    assert "482,000 x (250 frames x 940 us) = 31.5" in pages.jobs()
+    said = ["940 us a frame", "14.9 s", "66.1 s", "0.81 s; 6.4 s", "6.3 s", "36.9 ms", "97 s", "15.5 s"]
+    fusion = "0.018, 0.049, 0.096, 0.344, 1.19, 5.69 s"
+    scaling = ["270,000 frames", "34 s", "5,900 to 6,900"]
+    assert [each for each in (*said, fusion, *scaling) if each not in measured] == []
+    assert all(each in (DOCS / "scaling.md").read_text("utf-8") for each in scaling)
+    assert "482,000 x (250 frames x 940 us) = 31.5 | 0.25 | 1,481 | 3.29 |" in pages.jobs()
+    assert f"= {470_000 * 12 * 15.5 / 2 / 3600:,.1f} |" in pages.jobs()
+
+
+def test_a_run_costs_what_its_rows_say(pages):
+    rows_of = rows.load(ROOT / "results/reproduced/wsprites-control.json")
+    seconds = next(r.provenance["generated"]["cpu_seconds"] for r in rows_of if r.model == "ccvs-wsprites-tiny")
+    answers = 2 * 1290  # each case under the true actions and under another clip's
+    each = [line for line in pages.baseline("ccvs").split("\n") if f"| wsprites-control@1 | {answers:,} | " in line]
+    assert len(each) == 1 and f"| {seconds:,.1f} | {seconds / answers:.3g} |" in each[0]
+    assert f"({seconds:,.1f} s / {answers:,} clips) = {1e6 * seconds / answers / 3600:,.1f} |" in pages.jobs()
+
+
+def test_a_number_of_a_baseline_stands_beside_its_note(pages):
+    shown = pages.baseline("cinn")
+    assert "| n/a | 0 | n/a: known in 0 of 400 clips, and a score needs 50% of them |" in shown and " * |" not in shown
+
+
+def test_links_of_a_file_of_the_repository_lead_from_the_pages(pages):
+    shown = pages.file("results/reproduced/README.md")
+    assert "`results/tables`" in shown and "](.." not in shown and "<!--" not in shown
+    assert "[docs/extending.md](extending.md)" in pages.file("CONTRIBUTING.md")
 
 
 @pytest.mark.parametrize(
@@ -162,8 +195,34 @@ def test_the_table_of_cinn_is_what_was_measured(monkeypatch):
     assert cinn.rendered(page, json.loads(cinn.NUMBERS.read_text("utf-8"))) == page
 
 
-def test_the_page_of_conventions_is_what_was_measured(monkeypatch):
+@pytest.fixture
+def conventions(monkeypatch) -> ModuleType:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    conventions = loaded(ROOT / "benchmarks/conventions.py")
+    return loaded(ROOT / "benchmarks/conventions.py")
+
+
+def test_the_page_of_conventions_is_what_was_measured(conventions):
     page = conventions.PAGE.read_text("utf-8")
     assert conventions.rendered(page, conventions.kept()) == page
+
+
+def test_every_convention_of_bair_was_measured_of_every_model(conventions):
+    held = [r for r in conventions.kept() if r.material == conventions.BAIR]
+    choices = {(r.convention, r.choice, r.metric) for r in held}
+    wanted = [*conventions.paired(conventions.opening), *conventions.FVD, *conventions.OF_SETS]
+    wanted += [(convention, choice, "fvd") for convention, choice, *_ in conventions.OTHERWISE]
+    assert choices == {tuple(each[:3]) for each in wanted} and len(held) == len(choices) * len(conventions.MODELS)
+
+
+def test_the_summary_of_conventions_has_the_range_and_who_changes_places(conventions):
+    def reading(choice: str, model: str, value: float):
+        usual = choice == conventions.USUAL
+        numbers = (choice, model, "psnr", "", value, None, None, usual)
+        return conventions.Reading(conventions.BAIR, "psnr", "" if usual else "formula", *numbers)
+
+    values = {conventions.USUAL: (20, 10), "grey": (22, 8), "swap": (10, 11)}
+    made = [reading(c, m, v) for c, both in values.items() for m, v in zip(("SAVP", "CADDY"), both, strict=True)]
+    assert conventions.summary(made).split("\n")[-1] == "| formula | psnr |  | -50.0% to +10.0% | BAIR: swap |"
+    assert "| CADDY | SAVP |" not in conventions.tables(made[::-1]) and "| SAVP | CADDY |" in conventions.tables(
+        made[::-1]
+    )
