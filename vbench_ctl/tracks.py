@@ -57,7 +57,7 @@ def read(path: Path, names: Collection[str]) -> Tracks:
     return {name: track for name, track in found.items() if track is not None}
 
 
-@lru_cache(maxsize=16)  # the metrics of a suite ask for the same few tracks of a clip one after another
+@lru_cache(maxsize=8)  # the metrics of a suite ask for the same few tracks of a clip one after another
 def _track(path: Path, name: str, _size: int, _mtime: int) -> np.ndarray | None:
     with zipfile.ZipFile(path) as held:
         sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in held.infolist()}
