@@ -74,11 +74,19 @@ def _notice(event: str, given: tuple[Any, ...]) -> None:
         path, _, flags = given
         written = [path] if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC) else []
     else:
-        written = [each for each in given if isinstance(each, str | bytes | os.PathLike)] if event in _WRITES else []
+        written = list(_named(event, given)) if event in _WRITES else []
     outside = [path for path in written if not isinstance(path, int) and not _inside(path, folder)]
     foreign = event == "exec" and (_lies_inside(given[0].co_filename, folder) or not _importing())
     if outside or foreign or event in _RUNS | _CALLS:
         escapes.append(f"{event} {given!r:.200}")
+
+
+def _named(event: str, given: tuple[Any, ...]) -> Iterator[str]:
+    """Yield the paths that a call is about; those relative to an open folder, which comes last, below that."""
+    base = f"/dev/fd/{given[-1]}" if event != "os.truncate" and isinstance(given[-1], int) and given[-1] >= 0 else ""
+    for each in given:
+        if isinstance(each, str | bytes | os.PathLike):
+            yield os.path.join(base, os.fsdecode(each))
 
 
 def _inside(path: Any, folder: Path) -> bool:

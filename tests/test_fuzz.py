@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -269,6 +270,12 @@ def writes_outside(path: Path) -> None:
     (path.parent.parent / "outside").write_text("")
 
 
+def writes_outside_of_an_open_folder(path: Path) -> None:
+    folder = os.open(path.parent.parent, os.O_RDONLY)
+    os.mkdir("outside", dir_fd=folder)
+    os.close(folder)
+
+
 def runs_a_program(path: Path) -> None:
     subprocess.run(["true"], check=True)
 
@@ -289,13 +296,16 @@ def unpickles(path: Path) -> None:
     pickle.loads(b"cos\ngetcwd\n.")
 
 
-@pytest.mark.parametrize(
-    "does", [writes_outside, runs_a_program, runs_the_file, runs_its_text, evaluates_its_text, unpickles]
-)
+ESCAPES = [writes_outside, writes_outside_of_an_open_folder, runs_a_program, runs_the_file, runs_its_text]
+
+
+@pytest.mark.parametrize("does", [*ESCAPES, evaluates_its_text, unpickles])
 def test_a_reader_that_escapes_is_noticed(does, tmp_path):
     (tmp_path / "inside").mkdir()
     with parsers.watched(tmp_path / "inside") as escapes:
         (tmp_path / "inside" / "a").write_text("")
+        (tmp_path / "inside" / "b" / "c").mkdir(parents=True)
+        shutil.rmtree(tmp_path / "inside" / "b")  # by open folders
         assert not escapes
         does(tmp_path / "inside" / "a")
     assert escapes
