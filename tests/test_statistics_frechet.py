@@ -408,6 +408,8 @@ def test_infinity_without_a_block_is_the_line_through_what_stays_of_each_subset(
         kept = [np.setdiff1d(subset, block) for subset in subsets]
         line = np.polyfit([1 / len(each) for each in kept], [frechet(real, fake[each]) for each in kept], 1)
         assert value == pytest.approx(line[1], rel=1e-8)
+    nearly_one = ["long"] * 599 + ["short"]
+    assert frechet_infinity(real, fake, clusters=nearly_one).left_out == []  # nothing is left without the long one
 
 
 def test_the_interval_at_infinity_is_as_wide_as_the_values_of_other_draws_differ():

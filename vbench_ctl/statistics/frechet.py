@@ -92,7 +92,7 @@ class Extrapolation(NamedTuple):
     r2: float
     sizes: np.ndarray
     distances: np.ndarray
-    left_out: list[float]  # the value without each block of clips, for a jackknife interval
+    left_out: list[float]  # the value without each block of clips, for a jackknife interval; none where too few stay
 
 
 def frechet_infinity(
@@ -139,9 +139,9 @@ def frechet_infinity(
     level = np.abs(deviation).max() <= 1e-9 * distances.max()  # what little is left to explain is rounding
     r2 = 1.0 if level else 1 - (residual**2).sum() / (deviation**2).sum()
     split = blocks(len(fake), count, clusters, seed)
-    left_out = (
-        [line([np.setdiff1d(subset, block) for subset in subsets])[2] for block in split] if len(split) > 1 else []
-    )
+    kept = [[np.setdiff1d(subset, block) for subset in subsets] for block in split]
+    enough = len(split) > 1 and all(len(subset) > 1 for without in kept for subset in without)
+    left_out = [line(without)[2] for without in kept] if enough else []
     return Extrapolation(value, slope, float(r2), sizes, distances, left_out)
 
 
