@@ -120,7 +120,7 @@ def _belongs(name: str, split: str) -> bool:
 def read_boxes(path: Path) -> dict[str, Box]:
     """Read the face boxes of a CSV file with the columns video,x0,y0,x1,y1."""
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), restval=""))
         boxes = {row["video"].removesuffix(".mp4"): Box(*(float(row[key]) for key in Box._fields)) for row in rows}
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise VbenchError(f"{path}: not a CSV file with the columns video,x0,y0,x1,y1 ({error!r})") from error

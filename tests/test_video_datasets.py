@@ -145,6 +145,8 @@ def test_nemo_without_boxes_or_detector_says_what_to_do(nemo, tmp_path, monkeypa
         (f"{head}a,5,5,nan,9\n", "the box of a is not of four numbers"),
         (f"{head}a,5,5,inf,9\n", "the box of a is not of four numbers"),
         (f"{head}a,0.2,0.1,0.6,0.5\n", "the box of a is smaller than 2 pixels; give boxes in pixels of the video"),
+        ("x0,y0,x1,y1,video\n1,2,30\n", "not a CSV file with the columns video"),  # a row shorter than the head
+        ("x0,video,y0,x1,y1\n1\n", "not a CSV file with the columns video"),
         (head, "it has no box; add a row"),
         ("", "it has no box; add a row"),
     ):
