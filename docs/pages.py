@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from click import Context
 
-from vbench_ctl import controls, generation, leaderboard, prepare, protocols, recipes, registry, suites, weights
+from vbench_ctl import controls, generation, leaderboard, prepare, protocols, recipes, registry, suites, tokens, weights
 from vbench_ctl.cli import main
 from vbench_ctl.rows import Row
 
@@ -232,14 +232,17 @@ class Making(NamedTuple):
 
 def _making(held: Iterable[Row]) -> dict[tuple[str, str], Making]:
     """Return the clips that trained runs made for protocols, and their CPU-seconds where the rows have them."""
-    found: dict[tuple[str, str], Making] = {}
+    answered: dict[tuple[str, str], list[Row]] = {}
     for r in held:
         made = r.provenance.get("generated", {})
-        if "run" in made and "cpu_seconds" in made:
-            p, key = protocols.load(r.protocol), (r.model, r.protocol)
-            clips = p.answers if p.unconditional else r.n * p.answers * (1 + len(p.sets))
-            if key not in found or found[key].clips < clips:  # some metrics see fewer
-                found[key] = Making(clips, made["cpu_seconds"], made["on"])
+        if "run" in made and "cpu_seconds" in made and r.value is not None:
+            answered.setdefault((r.model, r.protocol), []).append(r)
+    found = {}
+    for key, rows in answered.items():
+        p, made = protocols.load(key[1]), rows[0].provenance["generated"]
+        sets = {word for r in rows for word in tokens.metric(r.metric).sets}  # a model may lack some that are asked for
+        clips = p.answers if p.unconditional else max(r.n for r in rows) * p.answers * (1 + len(sets))
+        found[key] = Making(clips, made["cpu_seconds"], made["on"])
     return found
 
 
