@@ -14,6 +14,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: CPU seconds of waiting BLAS threads would count as work
 
 import contextlib
+import copy
 import sys
 import time
 import warnings
@@ -73,6 +74,14 @@ def cd_fvd(folder: Path, state: dict[str, Tensor]) -> Score:
     return plainly(network, 16)
 
 
+def directly(network: torch.nn.Module) -> torch.nn.Module:
+    """Return our network with PyTorch's own convolutions in place of Winograd's."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        vars(module).pop("forward", None)
+    return network
+
+
 def ways(folder: Path | None) -> dict[str, Score]:
     """Return every way from uint8 clips to logits, the slowest first."""
     tensors = weights.read(weights.path(i3d.WEIGHTS))
@@ -82,12 +91,14 @@ def ways(folder: Path | None) -> dict[str, Score]:
         network.load_state_dict(state, strict=False)
     folded.fold()
     ours = i3d.load(tensors, eps=EPS)
+    plain = i3d.Extractor(directly(ours.network), "cpu")
     preset = i3d.PRESETS["cdfvd-i3d"]
     first = {"cd-fvd": cd_fvd(folder, state)} if folder else {}
     return first | {
         "our layers, as usual": plainly(unfolded, 16),
         "batch norms folded": plainly(folded, 16),
-        "channels last": plainly(lambda x: ours.network(x.contiguous(memory_format=torch.channels_last_3d)), 16),
+        "channels last": plainly(lambda x: plain.network(x.contiguous(memory_format=torch.channels_last_3d)), 16),
+        "direct convolutions": lambda videos: plain.features(videos, **preset),
         "vbench-ctl": lambda videos: ours.features(videos, **preset),
     }
 
@@ -102,6 +113,8 @@ def cpu_seconds(run: Callable[[], object]) -> float:
 def engines(network: torch.nn.Module, x: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     """Yield ways of running our network, each ready for input like x when it is asked for."""
     yield "vbench-ctl", network
+    network = directly(network)
+    yield "direct convolutions", network
     frozen = torch.jit.freeze(torch.jit.trace(network, x))
     yield "frozen", frozen
     yield "frozen, optimised", torch.jit.optimize_for_inference(frozen)
@@ -170,14 +183,16 @@ def main() -> None:
     videos = clips()
     everything = ways(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
     with FlopCounterMode(display=False) as counter:
-        everything["vbench-ctl"](videos[:1])
+        everything["direct convolutions"](videos[:1])
     each, most = counter.get_total_flops(), peak()
     seconds: dict[str, list[float]] = {name: [] for name in everything}
     logits = {name: score(videos) for name, score in everything.items()}
     for _ in range(RUNS):
         for name, score in everything.items():
             seconds[name].append(cpu_seconds(partial(score, videos)))
-    print(f"I3D of {CLIPS} clips {FRAMES}x{SIZE}x{SIZE}x3, {each / 1e9:.1f} GFLOP each, peak {most / 1e9:.0f} GFLOP/s")
+    print(
+        f"I3D of {CLIPS} clips {FRAMES}x{SIZE}x{SIZE}x3, {each / 1e9:.1f} GFLOP each directly, peak {most / 1e9:.0f} GFLOP/s"
+    )
     for name, runs in seconds.items():
         rate = CLIPS / median(runs)
         largest = np.abs(logits["vbench-ctl"]).max()
