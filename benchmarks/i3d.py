@@ -75,7 +75,7 @@ def cd_fvd(folder: Path, state: dict[str, Tensor]) -> Score:
 
 
 def directly(network: torch.nn.Module) -> torch.nn.Module:
-    """Return our network with PyTorch's own convolutions in place of Winograd's."""
+    """Return our network with PyTorch's own convolutions."""
     network = copy.deepcopy(network)
     for module in network.modules():
         vars(module).pop("forward", None)

@@ -65,6 +65,10 @@ class Place:
     device: str = "cpu"  # or "auto": a GPU if there is one
     backend: str = "torch"  # or "tf" or "tf:FOLDER": I3D's TensorFlow graph, features/i3d_tf.py
 
+    def __post_init__(self) -> None:
+        if self.root:  # a path and its text are the same place, whose networks are loaded once
+            object.__setattr__(self, "root", str(self.root))
+
 
 AUTO = Place(device="auto")
 _place = Place()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from vbench_ctl.errors import VbenchError, unknown
-from vbench_ctl.features import winograd
+from vbench_ctl.features import convolution
 from vbench_ctl.resize import resize as resize_planes
 
 RANGES = {"[-1,1]": (2.0, -1.0), "[0,1]": (1.0, 0.0)}  # scale and shift from [0, 1]
@@ -118,7 +118,7 @@ def ready(network: nn.Module, device: str) -> None:
     network.eval().requires_grad_(False).to(device)
     if torch.device(device).type == "cpu":
         _keep_memory()
-        winograd.install(network)
+        convolution.install(network)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Convolutions by Winograd's algorithm give what PyTorch's give."""
+"""Convolutions with fewer multiplications give what PyTorch's give."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vbench_ctl import features
-from vbench_ctl.features import winograd
+from vbench_ctl.features import convolution
 
 WITHIN = 2e-5  # of the largest result; the direct way is off by 2e-6
 
@@ -28,8 +28,11 @@ FITTING = {
     "no bias": (nn.Conv2d, (64, 64, 3), {"padding": 1, "bias": False}, (1, 64, 9, 9)),
     "more tiles than go at once": (nn.Conv2d, (64, 64, 3), {"padding": 1}, (3, 64, 50, 47)),
     "more pictures than go at once": (nn.Conv2d, (64, 64, 3), {"padding": 1}, (30, 64, 8, 8)),
+    "a line": (nn.Conv2d, (64, 80, (1, 7)), {"padding": (0, 3)}, (9, 64, 17, 17)),
+    "a line downwards": (nn.Conv2d, (64, 80, (7, 1)), {"padding": (3, 0)}, (9, 64, 17, 17)),
+    "lines of two tiles": (nn.Conv2d, (64, 64, (1, 7)), {"bias": False}, (2, 64, 9, 40)),
     "clips": (nn.Conv3d, (64, 72, 3), {"padding": 1}, (2, 64, 5, 14, 11)),
-    "clips, of one frame less in each place": (
+    "clips, two frames at a time": (
         nn.Conv3d,
         (64, 64, (2, 3, 3)),
         {"padding": (0, 1, 1)},
@@ -44,7 +47,7 @@ def test_results_are_those_of_the_direct_way(name):
     kind, words, options, shape = FITTING[name]
     conv, x = made(kind, *words, **options), random(*shape)
     exact = copy.deepcopy(conv).double()(x.double())
-    winograd.install(conv)
+    convolution.install(conv)
     assert "forward" in vars(conv)
     found = conv(x)
     assert found.shape == exact.shape
@@ -55,13 +58,13 @@ def test_results_are_those_of_the_direct_way(name):
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_the_order_in_memory_does_not_matter(memory):
     conv, x = made(nn.Conv2d, 64, 64, 3, padding=1), random(2, 64, 10, 10)
-    winograd.install(conv)
+    convolution.install(conv)
     assert torch.equal(conv(x.contiguous(memory_format=memory)), conv(x))
 
 
 def test_one_item_gives_what_many_give():
     conv, x = made(nn.Conv2d, 64, 64, 3, padding=1), random(40, 64, 20, 20)
-    winograd.install(conv)
+    convolution.install(conv)
     torch.testing.assert_close(conv(x[:1]), conv(x)[:1], rtol=0, atol=1e-6)
 
 
@@ -71,17 +74,17 @@ def test_one_item_gives_what_many_give():
 )
 def test_other_convolutions_are_left_as_they_are(options):
     conv = made(nn.Conv2d, 128, 128, 3, **options)
-    winograd.install(conv)
+    convolution.install(conv)
     assert "forward" not in vars(conv)
 
 
 def test_few_channels_other_kernels_and_small_pictures_go_the_direct_way():
     few, wide = made(nn.Conv2d, 32, 64, 3), made(nn.Conv2d, 64, 64, 5)
-    winograd.install(nn.Sequential(few, wide))
+    convolution.install(nn.Sequential(few, wide))
     assert "forward" not in vars(few) and "forward" not in vars(wide)
     conv, x = made(nn.Conv2d, 64, 64, 3, padding=1), random(2, 64, 7, 40)
     direct = conv(x)
-    winograd.install(conv)
+    convolution.install(conv)
     assert torch.equal(conv(x), direct)
 
 
