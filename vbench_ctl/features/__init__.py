@@ -103,9 +103,10 @@ def fold(conv: Any, norm: Any) -> nn.Identity:
 
 
 def pointwise(x: Tensor, conv: nn.Conv3d) -> Tensor:
-    """Apply a 1x1x1 convolution to (N, C, T, H, W) in channels-last memory as one matrix product."""
+    """Apply a 1x1x1 convolution to (N, C, T, H, W) in channels-last memory as one of pictures, for which PyTorch is quicker."""
     t, h, w = conv.stride
-    return F.linear(x[:, :, ::t, ::h, ::w].movedim(1, -1), conv.weight.flatten(1), conv.bias).movedim(-1, 1)
+    clips = x[:, :, ::t, ::h, ::w].movedim(1, 2)
+    return F.conv2d(clips.flatten(0, 1), conv.weight[..., 0], conv.bias).unflatten(0, clips.shape[:2]).movedim(2, 1)
 
 
 def ready(network: nn.Module, device: str) -> None:
