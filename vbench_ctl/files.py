@@ -252,18 +252,26 @@ def is_number(value: object) -> bool:
     return isinstance(value, float) or abs(value) <= sys.float_info.max
 
 
-def read_npz(path: Path, chosen: Callable[[list[str]], Iterable[str]] = list) -> "dict[str, np.ndarray]":
-    """Return those arrays of an .npz file that are chosen among their names; memory is taken for what is there alone."""
+def read_npz(
+    path: Path, chosen: Callable[[list[str]], Iterable[str]] = list, largest: int = sys.maxsize
+) -> "dict[str, np.ndarray]":
+    """Return those arrays of an .npz file that are chosen among their names, of so many bytes at most.
+
+    Memory is taken for what is there alone.
+    """
     with zipfile.ZipFile(path) as held:
         names = [entry.removesuffix(".npy") for entry in held.namelist()]
-        return {name: _read_npy(held, held.getinfo(f"{name}.npy"), path.stat().st_size) for name in chosen(names)}
+        size = path.stat().st_size
+        return {name: _read_npy(held, held.getinfo(f"{name}.npy"), size, largest) for name in chosen(names)}
 
 
-def _read_npy(held: zipfile.ZipFile, entry: zipfile.ZipInfo, size_bytes: int) -> "np.ndarray":
+def _read_npy(held: zipfile.ZipFile, entry: zipfile.ZipInfo, size_bytes: int, largest: int) -> "np.ndarray":
     import numpy as np
 
     with held.open(entry) as file:
         claimed = _claimed_bytes(file)
+    if claimed > largest:
+        raise ValueError(f"{entry.filename.removesuffix('.npy')} takes {claimed} bytes, expected at most {largest}")
     if claimed != entry.file_size or not can_hold(size_bytes, claimed):
         raise ValueError(f"{entry.filename} claims {claimed} bytes, and there are fewer")
     with held.open(entry) as file:

@@ -59,13 +59,9 @@ def read(path: Path, names: Collection[str]) -> Tracks:
 
 @lru_cache(maxsize=8)  # the metrics of a suite ask for the same few tracks of a clip one after another
 def _track(path: Path, name: str, _size: int, _mtime: int) -> np.ndarray | None:
-    with zipfile.ZipFile(path) as held:
-        sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in held.infolist()}
-    if name not in sizes:
+    track = files.read_npz(path, lambda held: {name}.intersection(held), LARGEST).get(name)
+    if track is None:
         return None
-    if sizes[name] > LARGEST:
-        raise VbenchError(f"{path}: {name} takes {sizes[name]} bytes, expected at most {LARGEST}; cut it up")
-    track = files.read_npz(path, lambda _: [name])[name]
     _check(path, name, track)
     track.flags.writeable = False
     return track
