@@ -149,7 +149,7 @@ class Unit(nn.Module):
         conv, (kernel, *_), (stride, *_) = self.conv3d, self.conv3d.kernel_size, self.conv3d.stride
         if stride > 1:
             x = F.pad(x, [zeros for size in reversed(x.shape[2:]) for zeros in same_padding(size, kernel, stride)])
-        # channels last, 1x1x1 is one matrix product; PyTorch's own choice on one thread is three times slower
+        # PyTorch's own choice for 1x1x1 on one thread is three times slower
         x = shared.pointwise(x, conv) if kernel == 1 else conv(x)
         return F.relu_(self.bn(x))
 
