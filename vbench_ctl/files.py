@@ -271,7 +271,8 @@ def _read_npy(held: zipfile.ZipFile, entry: zipfile.ZipInfo, size_bytes: int, la
     with held.open(entry) as file:
         claimed = _claimed_bytes(file)
     if claimed > largest:
-        raise ValueError(f"{entry.filename.removesuffix('.npy')} takes {claimed} bytes, expected at most {largest}")
+        name = entry.filename.removesuffix(".npy")
+        raise ValueError(f"{name} takes {claimed} bytes, expected at most {largest}: cut it up")
     if claimed != entry.file_size or not can_hold(size_bytes, claimed):
         raise ValueError(f"{entry.filename} claims {claimed} bytes, and there are fewer")
     with held.open(entry) as file:

@@ -118,9 +118,9 @@ def _way(conv: nn.Conv2d | nn.Conv3d) -> Callable[[Tensor], Tensor] | None:
         return None
     if isinstance(conv, nn.Conv3d) and conv.kernel_size == (7, 7, 7) and conv.stride == (2, 2, 2):
         return partial(_over_time, cache(partial(_kernels_of_pictures, conv.weight)), conv)
-    algorithm = ALGORITHMS.get(conv.kernel_size[-2:])
     if isinstance(conv, nn.Conv3d) and conv.kernel_size[-2:] == (5, 5):
         return None  # lines of several frames
+    algorithm = ALGORITHMS.get(conv.kernel_size[-2:])
     if algorithm and set(conv.stride) == {1} and min(conv.in_channels, conv.out_channels) >= CHANNELS:
         return partial(_over_pixels, algorithm, cache(partial(_kernels, algorithm, conv.weight)), conv)
     return None
