@@ -261,7 +261,10 @@ def test_wsprites_folder(tmp_path):
     np.testing.assert_array_equal(clip.tracks["shift_bg"], np.full((3, 2), [0.08, 0], np.float32))
     np.testing.assert_array_equal(clip.tracks["masks"], masks)
     (small,) = clips_of(tmp_path, size=(8, 6))
-    assert small.tracks["masks"].shape == (3, 6, 8) and small.frames.shape == (3, 6, 8, 3)
+    assert small.frames.shape == (3, 6, 8, 3)
+    top, left = masks.shape[1] / 6, masks.shape[2] / 8
+    under = [[masks[:, int((row + 0.5) * top), int((column + 0.5) * left)] for column in range(8)] for row in range(6)]
+    np.testing.assert_array_equal(small.tracks["masks"], np.moveaxis(under, -1, 0))
 
 
 def test_a_single_pvg_folder_is_named_after_itself(tmp_path):

@@ -86,8 +86,7 @@ class Resize:
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         changed = {"frames": resize.pictures(window["frames"], self.size, self.mode)}
         if "masks" in window:
-            rows, columns = map(_nearest, window["masks"].shape[1:], self.size)
-            changed["masks"] = window["masks"][:, rows[:, None], columns]
+            changed["masks"] = resize.masks(window["masks"], self.size)
         return {**window, **changed}
 
 
@@ -235,8 +234,3 @@ KINDS: dict[str, tuple[Callable[..., Augmentation], str]] = {
 def _check_size(kind: str, size: tuple[int, int]) -> None:
     if min(size) < 1:
         raise UsageError(f"{kind}: to {size[1]}x{size[0]}, expected at least 1x1")
-
-
-def _nearest(before: int, after: int) -> np.ndarray:
-    """Return the pixel under the centre of each new pixel."""
-    return ((np.arange(after) + 0.5) * (before / after)).astype(int)

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from vbench_ctl import building, files, pickles, shards, video
+from vbench_ctl import building, files, pickles, resize, shards, video
 from vbench_ctl.clips import Clip, Dropped
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.sources import ArraySource
@@ -80,7 +80,9 @@ def recipe(
         clips=clips,
         facts={
             "options": {"layout": layout, "size": resized, "limit": limit},
-            "resize": "Pillow bicubic with antialiasing on uint8, aspect not kept; tracks unchanged" if size else None,
+            "resize": "Pillow bicubic with antialiasing on uint8, aspect not kept; masks nearest, other tracks unchanged"
+            if size
+            else None,
             "sources": {split: _listing(sources) for split, sources in splits.items()},
         },
         card={},
@@ -172,14 +174,11 @@ def _listing(sources: Sequence[Source]) -> dict[str, Any]:
 
 def _resized(clip: Clip, size: tuple[int, int]) -> Clip:
     """Resize frames and masks to (width, height)."""
+    frames = [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)) for frame in clip.frames]
     tracks = dict(clip.tracks)
     if "masks" in tracks:
-        tracks["masks"] = _resize(tracks["masks"], size)
-    return replace(clip, frames=_resize(clip.frames, size), tracks=tracks)
-
-
-def _resize(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures])
+        tracks["masks"] = resize.masks(tracks["masks"], size[::-1])
+    return replace(clip, frames=np.stack(frames), tracks=tracks)
 
 
 # Finding

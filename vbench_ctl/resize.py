@@ -46,6 +46,14 @@ def pictures(clip: np.ndarray, size: tuple[int, int], mode: str, aspect: str = "
     return np.ascontiguousarray(levels.numpy().transpose(0, 2, 3, 1))
 
 
+def masks(clip: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize masks (T, H, W) to `size` = (height, width): each new pixel is the one under its centre."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * (old / new)).astype(int) for old, new in zip(clip.shape[1:], size, strict=True)
+    )
+    return clip[:, rows[:, None], columns]
+
+
 def matrix(mode: str, before: int, after: int) -> np.ndarray:
     """Return the float64 matrix (after, before) that resizes one axis."""
     if mode not in MODES:

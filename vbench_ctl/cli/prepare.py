@@ -169,7 +169,12 @@ def import_command(source: Path) -> click.Command:
         show_default=True,
         help="How the clips lie there; auto goes by the first of them.",
     )
-    @click.option("--size", callback=_shared.size, metavar="WIDTHxHEIGHT", help="Resize the frames.")
+    @click.option(
+        "--size",
+        callback=_shared.size,
+        metavar="WIDTHxHEIGHT",
+        help="Resize frames and masks; other tracks stay as they are.",
+    )
     @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many clips of each split.")
     @_encoding()
     @click.option("--strict", is_flag=True, help="Fail if any clip cannot be used.")
