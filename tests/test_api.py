@@ -88,6 +88,10 @@ def test_what_is_no_clips_is_refused(clips):
         ([[[1, 2], [3]]], r"clip 0: no array \(.*\); expected \(T, H, W, 3\) uint8"),
         (np.uint8(5), r"the array is \(\), expected"),
         (iter(()), "the generated clips: no clips"),
+        (["a.mkv"], r"clip 0: 'a.mkv' is a name; give the folder that the clips lie in"),
+        ([Path("a.mkv")], "clip 0: 'a.mkv' is a name"),
+        ({"videos": noise(2, 1)}, r"several things by name \(videos\); give the one that is the clips"),
+        ([(noise(2, 1), np.arange(2))], "clip 0: a tuple of arrays, as a DataLoader makes of a batch; give the one"),
     ],
 )
 def test_strange_clips_are_refused(clips, says):
@@ -261,3 +265,26 @@ def test_rows_as_a_table():
     found = vbench_ctl.table(rows)
     assert found["metric"].tolist() == ["mse", "psnr"] and found["value"].tolist() == [row.value for row in rows]
     assert not {"per_frame", "provenance", "details"} & set(found.columns)
+
+
+def test_masked_arrays_are_arrays():
+    fake, real = noise(2, 0, 6, (16, 16)), noise(2, 1, 6, (16, 16))
+    found = [vbench_ctl.score(clips, real, "mse")[0].value for clips in (fake, np.ma.array(fake))]
+    assert found[0] == found[1]
+
+
+def test_what_is_offered_is_seen():
+    assert {"score", "Scores", "table"} <= set(dir(vbench_ctl))
+
+
+def test_sets_of_two_sizes_say_so(toy):
+    row = vbench_ctl.score(noise(12, 0), noise(20, 1), "fvd")[0]
+    assert "12 generated clips against 20 real ones" in row.note
+    assert "against" not in vbench_ctl.score(noise(12, 0), noise(12, 1), "fvd")[0].note
+
+
+def test_what_is_wrong_with_given_clips_is_said_of_them():
+    with pytest.raises(UsageError, match="the real clips: no store, and so without splits"):
+        vbench_ctl.score(noise(2, 0), noise(2, 1), "mse", split="test")
+    with pytest.raises(VbenchError, match=r"^the real clips that were given: wsprites-quickstart@1 needs"):
+        vbench_ctl.score(noise(2, 0), noise(2, 1), "mse", protocol="wsprites-quickstart")

@@ -165,6 +165,17 @@ def test_two_models_do_not_mix(tmp_path, real):
             generation.generate(generation.model("copy-last"), tiny.protocol(), real, tmp_path / "out")
 
 
+def test_clips_of_somebody_else_are_not_taken_for_the_models(tmp_path, real):
+    generation.generate(generation.model("copy-last"), tiny.protocol(), real, tmp_path / "theirs")
+    (tmp_path / "theirs/manifest.json").unlink()
+    before = bytes_of(tmp_path / "theirs")
+    with pytest.raises(
+        VbenchError, match=r"theirs holds test/clip_.*mkv, which vbench-ctl generate did not make; choose"
+    ):
+        generation.generate(generation.model("noise"), tiny.protocol(), real, tmp_path / "theirs")
+    assert bytes_of(tmp_path / "theirs") == before and not (tmp_path / "theirs/manifest.json").exists()
+
+
 def test_two_processes_do_not_write_one_folder(tmp_path, real):
     with files.locked(tmp_path / "out"), pytest.raises(VbenchError, match="another vbench-ctl is writing there"):
         generation.generate(generation.model("noise"), tiny.protocol(), real, tmp_path / "out")

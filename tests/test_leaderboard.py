@@ -259,6 +259,12 @@ def test_wrong_words_end_with_a_sentence(arguments, code, message):
     assert ended.exit_code == code and message in ended.output and "Traceback" not in ended.output
 
 
+def test_a_floor_of_two_columns_is_said_once():
+    other = PSNR.replace("v1", "v2")
+    (table,) = tables([row("a", floor=411.25), row("b", floor=411.25, signature=other)])
+    assert leaderboard.floors(table) == ["psnr: one half of the real clips against the other has 411.2"]
+
+
 def test_floors_stand_below_the_table():
     found = leaderboard.markdown(leaderboard.tables([row("a", floor=411.25), row("b", 3.0, floor=411.25), row("c")]))
     assert found.count("psnr: one half of the real clips against the other has 411.2") == 1

@@ -7,8 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
+from click.testing import CliRunner
 
-from vbench_ctl import building, measuring, pairing, protocols, rows, scoring, sources, store, tokens
+from vbench_ctl import (
+    building,
+    leaderboard,
+    measuring,
+    pairing,
+    protocols,
+    rows,
+    scoring,
+    sources,
+    store,
+    tokens,
+    video,
+)
+from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.metrics import mse, psnr
 from vbench_ctl.protocols import Select
@@ -364,6 +378,7 @@ def test_rows_come_back_and_replace_their_like(tmp_path):
         (lambda entry: {**entry, "fvd": 3}, "row 1 has unknown fvd"),
         (lambda entry: {**entry, "value": "3"}, "row 1: value is '3', expected int or float or NoneType"),
         (lambda entry: {**entry, "n": 2.5}, "row 1: n is 2.5, expected int"),
+        (lambda entry: {**entry, "value": float("nan")}, "row 1: value is nan, expected a finite number"),
         (lambda entry: {**entry, "model": None}, "row 1: model is None, expected str"),
         (lambda entry: {**entry, "direction": "up"}, "row 1: direction is 'up', expected higher or lower"),
         (lambda entry: [], "row 1 lacks direction"),
@@ -382,6 +397,44 @@ def test_rows_that_are_no_list_are_named(tmp_path):
         with pytest.raises(VbenchError, match=wrong):
             rows.save(tmp_path / "rows.json", [a_row()])
         assert (tmp_path / "rows.json").read_text() == text
+
+
+@pytest.fixture
+def command(tmp_path, real):
+    """`score` with the words of two folders of videos."""
+    for name, seed in (("fake", 1), ("real", 2)):
+        tiny.write_outputs(tmp_path / name, {clip: noise(frames, seed) for clip, frames in windows(real).items()})
+    words = ["score", str(tmp_path / "fake"), "--real", str(tmp_path / "real"), "--metrics", "mse"]
+    return lambda *more: CliRunner().invoke(main, [*words, *map(str, more)])
+
+
+def test_a_file_that_takes_no_rows_is_said_before_the_work(command, tmp_path, monkeypatch):
+    (tmp_path / "rows.json").write_text("{}")
+    monkeypatch.setattr(scoring, "score", lambda *asked: pytest.fail("it was scored"))
+    done = command("--out", tmp_path / "rows.json")
+    assert done.exit_code == 1 and "found dict; move it away or name another file" in done.stderr
+
+
+def test_numbers_that_cannot_be_kept_are_shown(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = command("--out", tmp_path / "file/rows.json")
+    assert done.exit_code == 1 and "mse" in done.stdout and "file is in the way" in done.stderr
+
+
+def test_other_clips_under_the_same_name_are_told(command, tmp_path):
+    assert "different clips" not in command("--out", tmp_path / "rows.json").stderr
+    for path in (tmp_path / "fake").rglob("*.mkv"):
+        video.write(path, video.read(path).frames[::-1])
+    done = command("--out", tmp_path / "rows.json", "--metrics", "psnr")
+    said = "fake: mse and psnr are of different clips; score them anew, or tell the models apart with --model"
+    assert done.exit_code == 0 and said in done.stderr
+    (table,) = leaderboard.tables(rows.load(tmp_path / "rows.json"))
+    assert said in table.remarks
+
+
+def test_clips_that_are_no_store_have_no_splits(command):
+    done = command("--split", "test")
+    assert done.exit_code == 2 and "real: no store, and so without splits; leave the split out" in done.stderr
 
 
 def test_a_model_may_have_any_name(home):

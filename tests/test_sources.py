@@ -106,10 +106,13 @@ def test_a_folder_knows_its_name(tmp_path, monkeypatch):
 def test_what_is_no_source_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/0.webp").write_text("")
     np.save(tmp_path / "floats.npy", CLIPS / 255)
     for name, wrong in {
         "nowhere": "not there; expected a folder of clips, a store, or an .npy",
-        "empty": "holds no clips",
+        "empty": "holds no clips; expected",
+        "pictures": "holds no clips but .webp files; expected",
         "notes.txt": "one file; expected a folder of clips",
         "floats.npy": "the array is float64, expected uint8",
     }.items():

@@ -296,6 +296,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on():
 def test_a_run_that_was_refused_may_be_begun_anew():
     with pytest.raises(VbenchError, match="91 frames"):
         trained("run", "data.length=91", "training.steps=2")
+    assert not Path("run").exists()
     run = trained("run", "training.steps=2")
     assert newest(run)["step"] == 2 and runs.open_run(run).recipe == gan("training.steps=2")
 
@@ -535,7 +536,9 @@ def test_a_checkpoint_of_another_system_is_refused_and_the_run_stays_what_it_was
         (["noise", "--data", "tiny"], 2, 'baseline "noise" is not trained'),
         (["toy-gan"], 2, "no recipe of toy-gan for the dataset"),
         ([], 2, "say which BASELINE to train"),
-        (["toy-gan", "--resume", "x"], 2, "say which BASELINE to train"),
+        (["toy-gan", "--resume", "x"], 2, "--resume and BASELINE exclude each other"),
+        (["--resume", "x", "--recipe", "paper"], 2, "--resume and --recipe exclude each other"),
+        (["toy-gan", "--recipe", "gan.toml", "--steps", "1", "--set", "training.steps=2"], 2, "they are the same"),
         (["--resume", "nowhere"], 2, "nowhere: no run there"),
         (["--resume", "x", "--data", "tiny"], 2, "--resume and --data exclude each other"),
         (["toy-gan", "--recipe", "gan.toml", "--data", "tinny"], 2, 'no dataset "tinny"; did you mean "tiny"?'),

@@ -574,7 +574,7 @@ def save_array(path, array, name="clips"):
 
 
 def test_large_arrays_stay_on_disk(tmp_path):
-    for suffix, kind in [(".npy", np.memmap), (".h5", h5py.Dataset)]:
+    for suffix, kind in [(".npy", np.memmap), (".h5", h5py.Dataset), (".hdf5", h5py.Dataset)]:
         save_array(tmp_path / f"clips{suffix}", np.zeros((2, 2, 4, 6, 3), np.uint8))
         assert isinstance(video.arrays(tmp_path / f"clips{suffix}"), kind)
 

@@ -202,6 +202,18 @@ def test_when_no_source_works_each_says_why(net):
         weights.fetch("toy")
 
 
+def test_where_nothing_may_be_written_no_other_source_is_tried(net, monkeypatch):
+    def denied(*asked):
+        try:
+            raise PermissionError("read-only")
+        except PermissionError as error:
+            raise VbenchError("weights: no permission to write there") from error
+
+    monkeypatch.setattr(weights, "_from_source", denied)
+    with pytest.raises(VbenchError, match=r"^weights: no permission to write there$"):
+        weights.fetch("toy")
+
+
 def test_a_member_of_another_hash_is_refused(net, monkeypatch):
     del net.held["https://example.org/toy.npz"]
     monkeypatch.setattr(weights, "TABLE", weights.TABLE.with_name("changed.toml"))

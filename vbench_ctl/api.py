@@ -36,9 +36,11 @@ def score(
     if workers != "ray" and not (isinstance(workers, Integral) and workers > 0):
         raise UsageError(f'workers is {workers!r}, expected a number of processes or "ray"')
     named = protocols.load(str(protocol)) if protocol else None
+    truth = sources.as_source(real, "the real clips", named.split if named else split)
+    pairing.check_split(truth, split)
     return scoring.score(
         sources.as_source(fake, "the generated clips"),
-        sources.as_source(real, "the real clips", named.split if named else split),
+        truth,
         named,
         _tokens(metrics),
         model,

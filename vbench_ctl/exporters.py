@@ -26,7 +26,7 @@ from PIL import Image
 from vbench_ctl import files, video
 from vbench_ctl.clips import Clip
 from vbench_ctl.errors import UsageError, VbenchError, unknown
-from vbench_ctl.importers import GLACTIONS, HDF5, split_of
+from vbench_ctl.importers import GLACTIONS, split_of
 from vbench_ctl.store import Store
 
 TAR_BYTES = 1_000_000_000  # a tar is closed when it has passed this
@@ -41,7 +41,7 @@ def export(
     """Write splits to a new folder (videogpt: a new .h5 file); return the tracks that the layout has no place for."""
     if layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
-    if layout == "videogpt" and folder.suffix.lower() not in HDF5:
+    if layout == "videogpt" and folder.suffix.lower() not in video.HDF5:
         raise UsageError(f"{folder}: the videogpt layout is one file; give it a name that ends in .h5")
     splits = [_Split(store) for store in ([source] if isinstance(source, Store) else source)]
     _refuse_to_replace(folder, layout)

@@ -223,7 +223,7 @@ def read_json(path: Path) -> Any:
         return data
     except (OSError, ValueError, RecursionError) as error:
         refuse_denied(path, error)
-        raise VbenchError(f"{path}: not a readable JSON file ({error})") from error
+        raise VbenchError(f"{path}: not a readable JSON file ({error}); mend it or move it away") from error
 
 
 def read_table(path: Path) -> dict[str, Any]:

@@ -602,6 +602,7 @@ def show(model: Model, way: str, given: Given, out: Path, real: Source | None = 
     if not made:
         raise UsageError(f"--way {way} begins at real clips; give some with --real")
     with files.locked(out):
+        _check_ours(out)
         if (out / "manifest.json").exists() and "protocol" in files.read_json(out / "manifest.json"):
             raise UsageError(f"{out} holds the outputs of a protocol; choose another --out")
         files.sweep(out)
@@ -629,9 +630,20 @@ def read_control(path: Path) -> dict[str, np.ndarray]:
     return columns
 
 
+def _check_ours(out: Path) -> None:
+    """Refuse a folder of clips without a manifest: they would be taken for the model's."""
+    if not (out / "manifest.json").exists():
+        kinds = (*video.VIDEOS, *video.IMAGES)
+        if foreign := next((path for path in out.rglob("*") if path.suffix.lower() in kinds), None):
+            raise VbenchError(
+                f"{out} holds {foreign.relative_to(out)}, which vbench-ctl generate did not make; choose another --out"
+            )
+
+
 def _check_same(out: Path, header: dict[str, Any]) -> None:
-    """Refuse to mix two models or protocols in one folder."""
-    if not (out / "manifest.json").exists() or not _has_clips(out):  # of a run that was stopped at once
+    """Refuse to mix two models or protocols in one folder, or with clips of somebody else's."""
+    _check_ours(out)
+    if not _has_clips(out):  # of a run that was stopped at once
         return
     held = outputs_manifest(out)
     for key, value in header.items():

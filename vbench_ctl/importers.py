@@ -27,7 +27,6 @@ from vbench_ctl.sources import ArraySource
 
 VERSION = 1
 SPLITS = ("train", "val", "valid", "validation", "test", "eval", "all")
-HDF5 = (".h5", ".hdf5")
 # The tracks that GLASS's label file holds, under its names (Araachie/glass:dataset/video.py).
 GLACTIONS = {"global_action": "global", "local_action": "local", "shift_fg": "shifts", "shift_bg": "bg_shifts"}
 
@@ -101,7 +100,7 @@ def detect(source: Path) -> str:
         if suffixes & {*video.VIDEOS, *video.IMAGES} and source.is_dir():
             return "videos"
         for name in names:
-            if Path(name).suffix.lower() in HDF5:
+            if Path(name).suffix.lower() in video.HDF5:
                 return _hdf5_layout(folder / name)
         if suffixes & {".npy", ".npz"}:
             return "arrays"
@@ -349,7 +348,7 @@ def _list(group: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def _find_videogpt(source: Path) -> Iterator[Source]:
-    for path, name, before in _files(source, HDF5):
+    for path, name, before in _files(source, video.HDF5):
         with _opened(path) as file:
             splits = [key.removesuffix("_idx") for key in file if key.endswith("_idx")]
             if not splits:
@@ -399,7 +398,7 @@ def _split(source: Source) -> str:
 
 
 def _find_mcvd(source: Path) -> Iterator[Source]:
-    for path, name, before in _files(source, HDF5):
+    for path, name, before in _files(source, video.HDF5):
         with _opened(path) as file:
             lengths = video.hdf5_item(file, "len", h5py.Group)
             for index in range(len(lengths)):

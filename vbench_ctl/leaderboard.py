@@ -89,7 +89,8 @@ def _table(protocol: str, group: list[Row]) -> Table:
         earlier[column] = row
     models = sorted(cells, key=lambda model: [_rank(column, cells[model].get(column)) for column in columns])
     title = known.title if known else "not a named protocol: these numbers compare with each other only"
-    remarks = _remarks(columns) + replaced + _disorder(columns, cells)
+    shown = (row for held in cells.values() for row in held.values())
+    remarks = _remarks(columns) + replaced + rows.mixed(shown) + _disorder(columns, cells)
     if known and any(is_published(column.signature) for column in columns) and (why := incomparable(known)):
         remarks.append(f"published numbers of this table compare with none made here: {why}")
     return Table(protocol, title, columns, {model: cells[model] for model in models}, remarks)
@@ -345,11 +346,12 @@ def floors(table: Table) -> list[str]:
         )
         for column in table.columns
     }
-    return [
+    said = (
         f"{column.metric}: one half of the real clips against the other has {' or '.join(texts)}"
         for column, texts in found.items()
         if texts
-    ]
+    )
+    return list(dict.fromkeys(said))
 
 
 def as_csv(found: Sequence[Table]) -> str:

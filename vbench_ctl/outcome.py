@@ -129,7 +129,10 @@ class Outcome:
         samples = each.samples_of(self.protocol)
         against = f"/{len(reals)}" if reals and len(reals) != len(answered) else ""
         grouped = f":{groups}" if groups else ""
-        note = "; ".join(filter(None, (_unlike(each, answered, reals), _few(each, len(answered), len(reals)))))
+        uneven = (
+            f"{len(answered)} generated clips against {len(reals)} real ones" if against and not self.protocol else ""
+        )
+        note = "; ".join(filter(None, (uneven, _unlike(each, answered, reals), _few(each, len(answered), len(reals)))))
         return self._finished(each, estimate, len(answered), f"{len(answered)}x{samples}{against}{grouped}", note=note)
 
     def _reals(self, each: Metric) -> list[Scored]:

@@ -124,7 +124,12 @@ def _complain_about_strays(real: set[str], fake: set[str], real_name: str, fake_
 
 def cases(protocol: Protocol, real: Source) -> list[Case]:
     """Return the cases of a protocol on a real set."""
-    return protocols.cases(protocol, lengths(real))
+    try:
+        return protocols.cases(protocol, lengths(real))
+    except VbenchError as error:
+        if isinstance(real, StoreSource):
+            raise
+        raise VbenchError(f"the real clips that were given: {error}, or give all of them") from error
 
 
 def lengths(real: Source) -> list[tuple[str, int]]:
@@ -141,6 +146,7 @@ def find_real(protocol: Protocol, root: str | Path | None = None) -> StoreSource
 def open_real(path: str | Path | Url, protocol: Protocol | None, split: str | None = None) -> Source:
     """Open the real set; with a protocol a store must be of its dataset and variant."""
     real = open_source(path, protocol.split if protocol else split)
+    check_split(real, split)
     if protocol and isinstance(real, StoreSource):
         held = real.manifest["dataset"], real.manifest["variant"]
         if held != (protocol.dataset, protocol.variant):
@@ -148,6 +154,12 @@ def open_real(path: str | Path | Url, protocol: Protocol | None, split: str | No
                 f"{path} is {' '.join(held)}, but {protocol.id} is defined on {protocol.dataset} {protocol.variant}"
             )
     return real
+
+
+def check_split(real: Source, split: str | None) -> None:
+    """Refuse to ask clips that are no store for a split."""
+    if split and not isinstance(real, StoreSource):
+        raise UsageError(f"{real.name}: no store, and so without splits; leave the split out")
 
 
 def real_window(real: Source, pair: Pair) -> np.ndarray:

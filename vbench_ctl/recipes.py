@@ -8,7 +8,7 @@ import dataclasses
 import json
 import tomllib
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -141,7 +141,9 @@ def read(path: Path, leaf: ModuleType, dataset: str = "", sets: Sequence[str] = 
         for layer in (tables.get(table, {}), changes.get(table, {})):
             own = _stage_tables(layer, leaf) if table != "model" else {}
             values |= {key: value for key, value in layer.items() if key not in own} | own.get(stage, {})
-        return fitted(values, kinds[table], table, str(path), leaf.STAGES if table != "model" else ())
+        set_here = {*changes.get(table, {}), *_stage_tables(changes.get(table, {}), leaf).get(stage, {})}
+        where = {key: "--set" if key in set_here else str(path) for key in values}
+        return fitted(values, kinds[table], table, where, leaf.STAGES if table != "model" else ())
 
     data = {stage: resolved("data", stage) for stage in leaf.STAGES}
     training = {stage: resolved("training", stage) for stage in leaf.STAGES}
@@ -199,22 +201,33 @@ class _Misfit(Exception):
     pass
 
 
-def fitted(values: dict[str, Any], kind: Any, table: str, where: str, tables: Sequence[str] = ()) -> Any:
-    """Make the dataclass `kind` of plain values; an unknown key is answered with the nearest key or table below."""
+def fitted(values: dict[str, Any], kind: Any, table: str, where: Mapping[str, str], tables: Sequence[str] = ()) -> Any:
+    """Make the dataclass `kind` of plain values, said to be from `where`; an unknown key is answered with the nearest."""
     hints = get_type_hints(kind)
     known = [field.name for field in dataclasses.fields(kind)]
     made = {}
     for key, value in values.items():
         if key not in known:
-            raise UsageError(f"{where}: {unknown(f'key in [{table}]', key, [*known, *filter(None, tables)])}")
+            raise UsageError(f"{where[key]}: {unknown(f'key in [{table}]', key, [*known, *filter(None, tables)])}")
         try:
             made[key] = _value(value, hints[key])
         except _Misfit:
-            expected = getattr(hints[key], "__name__", str(hints[key])) if not get_args(hints[key]) else str(hints[key])
-            raise UsageError(
-                f"{where}: {table}.{key} = {_toml(value)}, expected {expected.replace('typing.', '')}"
-            ) from None
+            raise UsageError(f"{where[key]}: {table}.{key} = {_toml(value)}, expected {_said(hints[key])}") from None
     return kind(**made)
+
+
+def _said(kind: Any) -> str:
+    """Say in words which values are of a type."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_said(one) for one in inner if one is not types.NoneType)
+    if origin is Literal:
+        return " or ".join(map(_toml, inner))
+    if origin is tuple:
+        return f"a list of {_said(inner[0])}" if inner[-1] is Ellipsis else f"[{', '.join(map(_said, inner))}]"
+    if origin is dict:
+        return f"a table of {_said(inner[1])}"
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(kind, str(kind))
 
 
 def _value(value: Any, kind: Any) -> Any:

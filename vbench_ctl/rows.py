@@ -94,7 +94,9 @@ def load(path: Path) -> list[Row]:
     known = {f.name for f in dataclasses.fields(Row)}
     needed = {f.name for f in dataclasses.fields(Row) if f.default is dataclasses.MISSING} - {*NESTED}
     if not isinstance(data, list):
-        raise VbenchError(f"{path}: expected a list of rows, found {type(data).__name__}")
+        raise VbenchError(
+            f"{path}: expected a list of rows, found {type(data).__name__}; move it away or name another file"
+        )
     rows = []
     for number, entry in enumerate(data):
         missing = needed - set(entry) if isinstance(entry, dict) else needed
@@ -110,10 +112,27 @@ def load(path: Path) -> list[Row]:
     return rows
 
 
+def mixed(found: Iterable[Row]) -> list[str]:
+    """Say of which models there are rows of different sets of clips under one name."""
+    sets: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    for row in found:
+        if clips := row.provenance.get("outputs_sha256"):
+            name = row.protocol, row.model, row.provenance.get("coded", "")
+            sets.setdefault(name, {}).setdefault(str(clips), []).append(row.metric)
+    return [
+        f"{model}: {' and '.join(', '.join(dict.fromkeys(metrics)) for metrics in held.values())} are of different clips; "
+        "score them anew, or tell the models apart with --model"
+        for (_, model, _), held in sets.items()
+        if len(held) > 1
+    ]
+
+
 def _check_values(place: str, entry: dict[str, Any]) -> None:
     """Refuse values of another kind than Row's."""
     for key, value in entry.items():
         kinds = _KINDS.get(key, (str,))
+        if isinstance(value, float) and not math.isfinite(value):
+            raise VbenchError(f"{place}: {key} is {value}, expected a finite number, or null where there is none")
         if not isinstance(value, kinds) or (isinstance(value, int) and not files.is_number(value)):
             raise VbenchError(f"{place}: {key} is {value!r}, expected {' or '.join(kind.__name__ for kind in kinds)}")
     if not all(map(files.is_number, entry.get("per_frame", ()))):

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,18 @@ def kept_if_refused(folder: Path) -> Iterator[None]:
         if set((folder / "checkpoints").rglob("step-*.pt")) == trained:
             for name, text in texts.items():
                 files.write_text(folder / name, text)
+        raise
+
+
+@contextlib.contextmanager
+def unmade_if_refused(folder: Path) -> Iterator[None]:
+    """Leave no new run folder behind where training is refused before it begins."""
+    new = not (folder / "run.json").exists()
+    try:
+        yield
+    except VbenchError:
+        if new and {path.name for path in folder.iterdir()} <= {".lock", "recipe.toml", "run.json"}:
+            shutil.rmtree(folder)
         raise
 
 

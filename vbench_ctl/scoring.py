@@ -90,6 +90,8 @@ def score(
         "real": real.name,
         "real_sha256": real_sha256(real, scored),
     }
+    if codings[0]:
+        facts["coded"] = str(codings[0])
     if any(each.sets for each in able):
         facts["sets_sha256"] = hashlib.sha256(b"".join(clip.sets_sha256 for clip in scored)).hexdigest()
     if any(each.compares_tracks for each in able):

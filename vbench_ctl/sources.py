@@ -1,7 +1,7 @@
 """Clips from anywhere, under one face: a store, a folder of videos or of frame folders, an array file, arrays."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,10 +53,14 @@ def as_source(clips: Any, name: str, split: str | None = None, first: int = 0) -
     """
     if isinstance(clips, str | Path):
         return open_source(clips, split)
-    if hasattr(clips, "ids"):
-        return clips
     if hasattr(clips, "dtype"):
         return ArraySource(video.checked_array(_array(clips), name), name, first=first)
+    if hasattr(clips, "ids"):
+        return clips
+    if isinstance(clips, Mapping):
+        raise UsageError(
+            f"{name}: several things by name ({', '.join(map(str, clips))}); give the one that is the clips"
+        )
     if not hasattr(clips, "__iter__") and not hasattr(clips, "__getitem__"):
         raise UsageError(
             f"{name}: {clips!r:.50} holds no clips; expected a path, an array or tensor (N, T, H, W, 3) uint8, or clips one by one"
@@ -70,6 +74,12 @@ def as_source(clips: Any, name: str, split: str | None = None, first: int = 0) -
 
 def _one_by_one(clips: Iterable[Any], name: str) -> Iterator[np.ndarray]:
     for number, clip in enumerate(clips):
+        if isinstance(clip, str | Path):
+            raise UsageError(f"{name}, clip {number}: {str(clip)!r} is a name; give the folder that the clips lie in")
+        if isinstance(clip, list | tuple) and any(getattr(each, "ndim", 0) > 3 for each in clip):
+            raise UsageError(
+                f"{name}, clip {number}: a {type(clip).__name__} of arrays, as a DataLoader makes of a batch; give the one of the clips"
+            )
         try:
             array = _array(clip if hasattr(clip, "dtype") else np.asarray(clip))
         except ValueError as error:

@@ -140,7 +140,9 @@ class Store:
         self.manifest = read_manifest(self.folder)
         splits = self.manifest["splits"]
         if split is None and len(splits) != 1:
-            raise UsageError(f"{self.folder} has the splits {', '.join(splits)}; say which one")
+            raise UsageError(
+                f"{self.folder} has the splits {', '.join(splits)}; say which one: --split, or split= from Python"
+            )
         self.split = next(iter(splits)) if split is None else split
         if self.split not in splits:
             raise unknown("split", self.split, splits)

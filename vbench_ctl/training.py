@@ -114,7 +114,7 @@ def train(
     with contextlib.ExitStack() as until:
         if processes.main:
             until.enter_context(files.locked(out))
-            until.enter_context(runs.kept_if_refused(out) if resume else contextlib.nullcontext())
+            until.enter_context(runs.kept_if_refused(out) if resume else runs.unmade_if_refused(out))
             files.sweep(out)
             run = runs.go_on(out, recipe) if resume else runs.create(out, baseline, recipe)
         processes.wait()

@@ -31,7 +31,8 @@ from vbench_ctl.errors import UsageError, VbenchError
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".wmv")
 IMAGES = (".png", ".jpg", ".jpeg")
-ARRAYS = (".npy", ".npz", ".h5")
+HDF5 = (".h5", ".hdf5")
+ARRAYS = (".npy", ".npz", *HDF5)
 
 # Exact arithmetic and full chroma: FFmpeg's fast path darkens by a level (measured: 0.94 on a photograph) and promises
 # no equal bits across processors.
@@ -172,7 +173,11 @@ def find(folder: Path | str) -> dict[str, Path]:
             raise VbenchError(f'{found[id]} and {path}: are both clip "{id}"; rename or remove one of them')
         found[id] = path
     if not found:
-        raise VbenchError(f"{folder}: holds no clips; expected {', '.join(VIDEOS)} or folders of {', '.join(IMAGES)}")
+        others = sorted({path.suffix.lower() for path in folder.rglob("*") if path.suffix and path.is_file()})
+        seen = f" but {', '.join(others[:3])} files" if others else ""
+        raise VbenchError(
+            f"{folder}: holds no clips{seen}; expected {', '.join(VIDEOS)} or folders of {', '.join(IMAGES)}"
+        )
     return found
 
 
@@ -190,10 +195,13 @@ def arrays(path: Path | str) -> Any:
 def checked_array(array: Any, name: str) -> Any:
     """Return N clips (N, T, H, W, 3) uint8 as they are, and one clip as a list of one; refuse anything else."""
     if array.dtype != np.uint8:
-        raise VbenchError(
-            f"{name}: the array is {array.dtype}, expected uint8 RGB from 0 to 255; "
-            "convert it where its range is known, for values from 0 to 1 with (255 * x).round().astype('uint8')"
-        )
+        mends = {
+            "float": "convert it where its range is known: (255 * x).round().astype('uint8') if that is 0 to 1, "
+            "(127.5 * (x + 1)).round().astype('uint8') if it is -1 to 1",
+            "int": "if its values are 0 to 255 convert it with x.astype('uint8')",
+        }
+        mend = next((f"; {text}" for kind, text in mends.items() if kind in str(array.dtype)), "")
+        raise VbenchError(f"{name}: the array is {array.dtype}, expected uint8 RGB from 0 to 255{mend}")
     if array.ndim not in (4, 5) or array.shape[-1] != 3:
         raise VbenchError(f"{name}: the array is {array.shape}, expected (N, T, H, W, 3){_layout_hint(array.shape)}")
     if 0 in array.shape:
@@ -550,7 +558,7 @@ def _only_array(path: Path) -> Any:
     try:
         if suffix == ".npy":
             return np.load(path, mmap_mode="r", allow_pickle=False)
-        if suffix == ".h5":
+        if suffix in HDF5:
             file = h5py.File(path)
             names: list[str] = []
             file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)

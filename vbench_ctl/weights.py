@@ -135,6 +135,8 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
                 _check(entry, file)
                 return _keep(name, file, str(source), root)
             except VbenchError as error:
+                if isinstance(error.__cause__, PermissionError):
+                    raise
                 failures.append(f"; tried: {error}")
     tried = "".join(failures)
     for source in entry.sources:

@@ -77,6 +77,7 @@ def command(
         vbench-ctl score outputs/mine --protocol bair256-ccvs-c1-p15 --preset ccvs
     """
     from vbench_ctl import networks, pairing, presets, protocols, scoring, sources, suites, tokens
+    from vbench_ctl.rows import load, mixed
 
     if not protocol_id and not real and not real_stats:
         raise click.UsageError("score needs --protocol P or --real DATA")
@@ -101,6 +102,8 @@ def command(
         named = [tokens.token_like(like)]
     for token in named:
         tokens.metric(token)
+    if out and out.exists():
+        load(out)  # before hours of work, that it can take rows
     fake = sources.open_source(outputs)
     truth: sources.Source
     if real_stats:
@@ -112,20 +115,17 @@ def command(
         truth = pairing.open_real(real, protocol, split)
     place = networks.Place(root, device, backend)
     rows = scoring.score(fake, truth, protocol, named, model, allow_lossy, workers, place, real_stats, released, like)
-    path = scoring.save(rows, out, root)
-    if like:
-        tokens.check_like(rows[0], like)
     if as_json:
         _shared.print_json([row.to_json() for row in rows])
     else:
         _show(rows)
-        if protocol and not tokens and not preset:
-            left_out = [token for token in protocol.metrics if token not in {row.metric for row in rows}]
-            if left_out:
-                click.echo(
-                    f"{protocol.id} also asks for {', '.join(left_out)}, which this version cannot compute", err=True
-                )
+    path = scoring.save(rows, out, root)
+    if not as_json:
         click.echo(f"rows: {path}", err=True)
+    for remark in mixed(load(path)):
+        click.echo(f"{path}: {remark}", err=True)
+    if like:
+        tokens.check_like(rows[0], like)
     if all(row.value is None for row in rows):
         ctx.exit(1)
 

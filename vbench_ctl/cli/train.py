@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from vbench_ctl import files, registry
 from vbench_ctl.cli import _shared
@@ -33,7 +34,9 @@ if TYPE_CHECKING:  # --help must not import torch
 @_shared.root()
 @_shared.dry_run()
 @_shared.as_json()
+@click.pass_context
 def command(
+    ctx: click.Context,
     baseline: str | None,
     dataset: str | None,
     recipe: str,
@@ -60,17 +63,22 @@ def command(
         vbench-ctl train glass --data wsprites --recipe tiny --out runs/glass
         vbench-ctl train glass --data wsprites --set training.batch=4 --num-gpus 2
     """
-    if bool(baseline) == bool(resume):
+    if not baseline and not resume:
         raise click.UsageError("say which BASELINE to train, or which run to go on with: --resume RUN")
-    if resume and (dataset or out):
-        raise click.UsageError(f"--resume and --{'data' if dataset else 'out'} exclude each other: a run has its own")
+    if resume:
+        given = [name for name in ("baseline", "dataset", "recipe", "out") if _is_given(ctx, name)]
+        if given:
+            word = {"baseline": "BASELINE", "dataset": "--data"}.get(given[0], f"--{given[0]}")
+            raise click.UsageError(f"--resume and {word} exclude each other: a run has its own")
     if baseline:
         registry.load("baselines", baseline)
     from vbench_ctl import processes, recipes, runs, training
 
     changes = [*sets]
-    changes += [f"training.steps={steps}"] if steps is not None else []
-    changes += [f"training.seed={seed}"] if seed is not None else []
+    for name, value in (("steps", steps), ("seed", seed)):
+        if value is not None and any(change.startswith(f"training.{name}=") for change in sets):
+            raise click.UsageError(f"--{name} and --set training.{name} exclude each other: they are the same")
+        changes += [f"training.{name}={value}"] if value is not None else []
     if resume:
         resume = runs.folder_of(resume, root)
         run = runs.open_run(resume, changes)
@@ -95,6 +103,10 @@ def command(
     training.train(baseline, chosen, out, stage, device, root, resume=bool(resume))
     if os.environ.get("RANK", "0") == "0":  # of the processes that were launched together
         _report(out, as_json)
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _named(dataset: str | None) -> str:
