@@ -259,6 +259,12 @@ def test_wrong_words_end_with_a_sentence(arguments, code, message):
     assert ended.exit_code == code and message in ended.output and "Traceback" not in ended.output
 
 
+def test_no_rows_at_all_are_said(tmp_path):
+    (tmp_path / "rows.json").write_text("[]")
+    ended = CliRunner().invoke(main, ["leaderboard", str(tmp_path / "rows.json")])
+    assert ended.exit_code == 1 and "there are no rows; vbench-ctl score makes some" in ended.output
+
+
 def test_a_floor_of_two_columns_is_said_once():
     other = PSNR.replace("v1", "v2")
     (table,) = tables([row("a", floor=411.25), row("b", floor=411.25, signature=other)])

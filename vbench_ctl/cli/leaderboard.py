@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from vbench_ctl.cli import _shared
-from vbench_ctl.errors import UsageError
+from vbench_ctl.errors import UsageError, VbenchError
 
 
 @click.command()
@@ -60,6 +60,8 @@ def command(
         rows, folder = tuple(leaderboard.reproduced()), leaderboard.shipped_tables()
     found = leaderboard.collect(rows, root, published, include_unverified, wanted)
     tables = leaderboard.tables(found)
+    if not tables:
+        raise VbenchError("there are no rows; vbench-ctl score makes some")
     if check and folder:
         leaderboard.check_each(tables, folder)
         click.echo(f"{folder}: {len(tables)} tables are what the rows give", err=True)
