@@ -143,6 +143,7 @@ def test_every_command_appears_in_the_readme():
         (["prepare", "wsprites", "--limt", "3"], 2, "'--limt'. (Did you mean one of: '--limit'"),
         (["prepare", "wsprites", "--split", "tets"], 2, 'no split of wsprites 128x96 "tets"; did you mean "test"?'),
         (["prepare", "wsprites", "--size", "foo"], 2, '--size "foo" is not WIDTHxHEIGHT'),
+        (["prepare", "wsprites", "--size", "64x"], 2, '--size "64x" is not WIDTHxHEIGHT'),
         (["prepare", "wsprites", "--size", "4x4"], 2, "--size 4x4: both sides must be between 16 and 1024"),
         (["prepare", "wsprites", "--agents", "0"], 2, "--agents 0: it must be between 1 and 255"),
         (["prepare", "wsprites", "--agents", "many"], 2, "'many' is not a valid integer"),

@@ -5,6 +5,8 @@ import operator
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -196,3 +198,24 @@ def test_no_thread_is_left_after_an_error():
         list(execute.run(fail, [1, 2, 3], 1, prepare=lambda item: item))
     assert held.value.__traceback__
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_ends_the_workers_and_twice_at_once(signals, tmp_path):
+    """The first one waits for what was begun, the second one does not."""
+    program = f"""
+import sys, time
+from vbench_ctl import execute
+if __name__ == "__main__":
+    print("ready", flush=True)
+    list(execute.run(time.sleep, [{2 if signals == 1 else 600}] * 2, 2))
+"""
+    (tmp_path / "busy.py").write_text(program)
+    started = subprocess.Popen([sys.executable, tmp_path / "busy.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert started.stdout and started.stdout.readline() == b"ready\n"
+    time.sleep(2)  # until the workers are at it
+    for _ in range(signals):
+        started.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    _, said = started.communicate(timeout=120)
+    assert started.returncode != 0 and said.count(b"Ctrl-C again ends them at once") == 1

@@ -176,6 +176,23 @@ def test_clips_of_somebody_else_are_not_taken_for_the_models(tmp_path, real):
     assert bytes_of(tmp_path / "theirs") == before and not (tmp_path / "theirs/manifest.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (np.zeros((3, 6, 8, 3), np.uint8), r"came out as uint8 \(3, 6, 8, 3\), expected uint8 \(4 or 6, H, W, 3\)"),
+        (np.zeros((4, 6, 8, 3)), r"came out as float64 \(4, 6, 8, 3\)"),
+        (np.zeros((4, 6, 8), np.uint8), r"came out as uint8 \(4, 6, 8\)"),
+        (np.zeros((4, 12, 16, 3), np.uint8), r"frames came out as \(12, 16, 3\), the given ones are \(6, 8, 3\)"),
+        (None, "came out as NoneType"),
+    ],
+)
+def test_what_is_no_clip_of_the_protocol_is_refused(tmp_path, real, monkeypatch, made, says):
+    monkeypatch.setattr(registry.load("baselines", "noise"), "generate", lambda *asked: made)
+    with pytest.raises(VbenchError, match=says):
+        generation.generate(generation.model("noise"), tiny.protocol(), real, tmp_path / "out")
+    assert not bytes_of(tmp_path / "out")
+
+
 def test_two_processes_do_not_write_one_folder(tmp_path, real):
     with files.locked(tmp_path / "out"), pytest.raises(VbenchError, match="another vbench-ctl is writing there"):
         generation.generate(generation.model("noise"), tiny.protocol(), real, tmp_path / "out")

@@ -259,6 +259,15 @@ def test_wrong_words_end_with_a_sentence(arguments, code, message):
     assert ended.exit_code == code and message in ended.output and "Traceback" not in ended.output
 
 
+def test_a_baseline_that_does_not_load_hides_no_table(monkeypatch):
+    def broken(*asked):
+        raise VbenchError("it does not load")
+
+    monkeypatch.setattr(leaderboard.registry, "load", broken)
+    (table,) = tables([row("noise"), row("n")])
+    assert [*table.cells] == ["noise", "n"]
+
+
 def test_no_rows_at_all_are_said(tmp_path):
     (tmp_path / "rows.json").write_text("[]")
     ended = CliRunner().invoke(main, ["leaderboard", str(tmp_path / "rows.json")])

@@ -122,10 +122,13 @@ def trouble(there, tmp_path_factory) -> Path:
     modules = {
         "cracked": "import a_package_that_nobody_has\n",
         "halfway": '"""Half a dataset."""\nVERSION = 1\n',
+        "quitter": "import sys\nsys.exit('install this first')\n",
+        "downward": "TITLE = UNIT = ''\nVERSION, VARIANTS, NEEDS, DIRECTION = 1, {}, 'fake', 'down'\nsignature = values = str\n",
         "namesake": "raise SystemExit('nobody asked for this module')\n",
     }
     kinds = ("datasets", "metrics", "baselines")
-    points = {f"{kind}.{name}": name for kind in kinds for name in ("cracked", "halfway")}
+    points = {f"{kind}.{name}": name for kind in kinds for name in ("cracked", "halfway", "quitter")}
+    points["metrics.downward"] = "downward"
     points |= {"datasets.wsprites": "namesake", "metrics.psnr": "namesake", "baselines.noise": "namesake"}
     fake_distribution(folder, "trouble", points, modules)
     return fake_distribution(
@@ -139,8 +142,9 @@ def test_a_broken_plugin_does_not_hide_the_others(kind, there, trouble):
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: list(row.values()) for row in json.loads(done.stdout)}
     broken = {name: row[-1] for name, row in rows.items() if row[1] == "broken"}
-    taken = {"datasets": {"wsprites"}, "metrics": {"psnr", "a-b"}, "baselines": {"noise", "fade-out"}}[kind]
-    assert set(broken) == {"cracked", "halfway"} | taken
+    taken = {"datasets": {"wsprites"}, "metrics": {"psnr", "a-b", "downward"}, "baselines": {"noise", "fade-out"}}[kind]
+    assert set(broken) == {"cracked", "halfway", "quitter"} | taken
+    assert "does not load (SystemExit: install this first)" in broken["quitter"]
     assert "trouble 0.1 does not load (ModuleNotFoundError" in broken["cracked"]
     assert "trouble 0.1 lacks " in broken["halfway"]
     assert len(rows) > len(broken)
@@ -155,6 +159,8 @@ def test_a_broken_plugin_does_not_hide_the_others(kind, there, trouble):
         (["list", "baselines", "fade-out"], 'baseline "fade-out" is in rival 0.1 and in toy-plugin 1.0; uninstall'),
         (["list", "metrics", "psnr"], 'metric "psnr" is in vbench-ctl and in trouble 0.1'),
         (["list", "metrics", "a-b"], "a dash in a metric's name starts its variant"),
+        (["list", "metrics", "downward"], "DIRECTION is 'down', expected higher or lower"),
+        (["list", "metrics", "quitter"], "does not load (SystemExit: install this first); mend or uninstall it"),
         (["generate", "cracked", "--protocol", "wsprites-quickstart@1", "--out", "x"], 'baseline "cracked" of trouble'),
     ],
     ids=lambda words: "-".join(words[:3]) if isinstance(words, list) else "",

@@ -399,6 +399,16 @@ def test_rows_that_are_no_list_are_named(tmp_path):
         assert (tmp_path / "rows.json").read_text() == text
 
 
+@pytest.mark.parametrize("found", [np.array([1.0, np.nan]), np.array([]), np.float64(3), np.ones((2, 2)), None])
+def test_what_are_no_values_is_said_and_the_others_stand(tmp_path, real, monkeypatch, found):
+    monkeypatch.setattr(mse, "values", lambda *clips, **options: found)
+    outputs = open_source(tiny.write_outputs(tmp_path / "mine", windows(real)))
+    of_mse, of_psnr = scoring.score(outputs, real, tiny.protocol(), ["mse", "psnr"])
+    assert of_mse.value is None and "expected finite numbers, one for each frame" in of_mse.note
+    assert of_psnr.value == 100
+    assert json.loads(json.dumps(of_mse.to_json(), allow_nan=False))
+
+
 @pytest.fixture
 def command(tmp_path, real):
     """`score` with the words of two folders of videos."""

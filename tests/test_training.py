@@ -301,6 +301,22 @@ def test_a_run_that_was_refused_may_be_begun_anew():
     assert newest(run)["step"] == 2 and runs.open_run(run).recipe == gan("training.steps=2")
 
 
+def test_a_run_whose_checkpoints_are_gone_says_that_it_begins_anew(capsys):
+    run = trained("run")
+    shutil.rmtree(run / "checkpoints")
+    trained("run")
+    assert "run: no checkpoint is left, so it begins anew" in capsys.readouterr().err
+    assert newest(run)["step"] == 12
+
+
+def test_a_run_does_not_go_back():
+    run = trained("run")
+    before = (run / "recipe.toml").read_text()
+    done = vbench("train", "--resume", "run", "--steps", "5", "--device", "cpu")
+    assert done.exit_code == 2 and "it is at step 12 already, beyond 5; ask for more steps" in done.stderr
+    assert (run / "recipe.toml").read_text() == before
+
+
 def test_a_finished_run_is_left_alone_and_can_be_prolonged(capsys):
     run = trained("run")
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.pt")}

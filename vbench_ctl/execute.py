@@ -101,8 +101,16 @@ def _pool(function: Callable[[Any], Any], processes: int) -> Iterator["Executor"
         raise VbenchError(
             f"one of {processes} worker processes was killed, most often for lack of memory; run again with fewer --workers"
         ) from error
+    except KeyboardInterrupt:
+        print("\nfinishing what the workers have begun; Ctrl-C again ends them at once", file=sys.stderr)
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        try:
+            pool.shutdown(wait=True, cancel_futures=True)
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
 
 
 def _ahead(prepare: Callable[[Item], Any], items: Sequence[Item], processes: int) -> Generator[Any]:

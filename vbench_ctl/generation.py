@@ -479,7 +479,7 @@ def _made(order: _Order, wanted: Sequence[_Wanted]) -> list[Made]:
         rngs = [np.random.default_rng(each.seed(task, order.seed)) for each in wanted]
         cases = [each.index % len(task.cases) for each in wanted]  # where nothing is given there may be more clips
         asked = zip([dataclasses.replace(task, set=each.set) for each in wanted], cases, rngs, strict=True)
-        return [_whole(model.leaf.generate(*each)) for each in asked]
+        return [_checked(_whole(model.leaf.generate(*each)), order) for each in asked]
     return continuations(model, [_asked(order, each) for each in wanted])
 
 
@@ -496,6 +496,19 @@ def _told(task: Task, each: _Wanted) -> tracks.Tracks:
             for name, track in told.items()
         }
     return {controls.TOLD + name: track for name, track in told.items()}
+
+
+def _checked(made: Made, order: _Order) -> Made:
+    """Refuse what is no clip of a protocol: the predicted frames, or the given ones with them."""
+    frames, protocol = made.frames, order.task.protocol
+    lengths = sorted({protocol.predict, protocol.length})
+    fits = isinstance(frames, np.ndarray) and frames.ndim == 4 and frames.shape[-1] == 3 and frames.dtype == np.uint8
+    if not fits or len(frames) not in lengths:
+        found = f"{frames.dtype} {frames.shape}" if isinstance(frames, np.ndarray) else type(frames).__name__
+        raise VbenchError(
+            f"{order.model.name}: a clip came out as {found}, expected uint8 ({' or '.join(map(str, lengths))}, H, W, 3)"
+        )
+    return made
 
 
 def _whole(made: np.ndarray | Made) -> Made:
@@ -622,7 +635,7 @@ def read_control(path: Path) -> dict[str, np.ndarray]:
     """Read a control, a CSV file with a column per number and a row per step: float64 (N,) by column."""
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-        columns = {name: np.array([float(row[name]) for row in rows]) for name in (rows[0] if rows else {})}
+        columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else {})}
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UsageError(f"{path}: not a CSV file of numbers with a header ({error!s:.200})") from error
     if not columns or not all(np.isfinite(values).all() for values in columns.values()):

@@ -69,7 +69,7 @@ def recipe(
     for found in _distinct(_LAYOUTS[layout].find(source)):
         splits.setdefault(split_of(found.id), []).append(found)
     splits = {split: sources[:limit] for split, sources in splits.items()}
-    growth = _growth(root, layout, size, itertools.chain(*splits.values()))
+    growth = _growth(source, root, layout, size, itertools.chain(*splits.values()))
     resized = "x".join(map(str, size)) if size else None
     return building.Recipe(
         dataset=name,
@@ -147,7 +147,7 @@ def _distinct(sources: Iterator[Source]) -> Iterator[Source]:
         yield source
 
 
-def _growth(root: Path, layout: str, size: tuple[int, int] | None, sources: Iterator[Source]) -> float:
+def _growth(given: Path, root: Path, layout: str, size: tuple[int, int] | None, sources: Iterator[Source]) -> float:
     """Return how many bytes of clip a byte of source makes, going by the first clip that can be read."""
     why = f"expected {LAYOUTS[layout]}"
     for source in sources:
@@ -156,7 +156,7 @@ def _growth(root: Path, layout: str, size: tuple[int, int] | None, sources: Iter
             made = clip.frames.nbytes + sum(track.nbytes for track in clip.tracks.values())
             return made / max(1, source.size_bytes)
         why = clip.reason
-    raise VbenchError(f"{root}: holds no clip that can be read as {layout}; {why}")
+    raise VbenchError(f"{given}: holds no clip that can be read as {layout}; {why}")
 
 
 def _parts(root: Path, layout: str, size: tuple[int, int] | None, sources: list[Source], growth: float) -> list[Part]:

@@ -150,7 +150,10 @@ def _from_worst(column: Column, row: Row) -> tuple[float, float]:
 
 def _place(model: str) -> int | None:
     """Return where a row stands among the sanity rows: models are at 0; None if it is one without a place."""
-    leaf = registry.find("baselines", model)
+    try:
+        leaf = registry.find("baselines", model)
+    except VbenchError:  # of somebody else's, which does not load
+        return None
     return 0 if leaf is None or generation.is_trained(leaf) else getattr(leaf, "SANITY", None)
 
 

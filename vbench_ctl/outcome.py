@@ -193,6 +193,8 @@ class Outcome:
         return self.protocol.aggregate if self.protocol and each.needs_pair else "mean"  # without a partner no best
 
     def _finished(self, each: Metric, found: Estimate, n: int, count: str, note: str = "", where: str = "") -> Row:
+        if not all(np.isfinite(value) for value in (found.value, found.low, found.high) if value is not None):
+            raise VbenchError(f"{each.token} came out as {found.value} [{found.low}, {found.high}], which is no number")
         lengths = {clip.frames for clip in self.scored}
         frames = len(self.protocol.frames_of(each.listed)) if self.protocol else max(lengths)
         frames = 1 + self.protocol.predict if self.protocol and each.sets else frames

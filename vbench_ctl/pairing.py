@@ -214,4 +214,8 @@ def whole(fake: np.ndarray, real: np.ndarray | None, protocol: Protocol | None, 
 
 def framed(predicted: np.ndarray, real: np.ndarray, protocol: Protocol) -> np.ndarray:
     """Put the frames that a protocol gives, at the start and at the end, around the predicted ones."""
+    if predicted.shape[1:] != real.shape[1:]:
+        raise VbenchError(
+            f"frames came out as {predicted.shape[1:]}, the given ones are {real.shape[1:]}; make them alike"
+        )
     return np.concatenate([real[: protocol.context], predicted, real[protocol.length - protocol.ending :]])

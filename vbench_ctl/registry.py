@@ -24,6 +24,18 @@ CONTRACTS = {
     "baselines": ("TITLE", "CONTROL", "generate"),
     "metrics": ("TITLE", "DIRECTION", "UNIT", "NEEDS", "VERSION", "VARIANTS", "signature"),
 }
+_TYPES: dict[str, tuple[type, ...]] = {
+    "VERSION": (int,),
+    "SPLITS": (tuple, list),
+    "TITLE": (str,),
+    "UNIT": (str,),
+    "CONTROL": (str,),
+    "VARIANTS": (dict,),
+}
+_CHOICES = {
+    "DIRECTION": ("higher", "lower"),
+    "NEEDS": ("pair", "fake", "features", "samples", "sets", "tracks", "manifest"),
+}
 
 
 def names(kind: str) -> list[str]:
@@ -61,7 +73,7 @@ def _load_theirs(kind: str, name: str, point: EntryPoint) -> ModuleType:
     what = f'{kind[:-1]} "{name}" of {_place(point)}'
     try:
         leaf = point.load()
-    except Exception as error:  # a plugin may fail in any way; its name is what the user needs
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way; its name is what the user needs
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise VbenchError(f"{what} does not load ({reason}); mend or uninstall it") from error
     if kind == "metrics" and "-" in name:
@@ -69,6 +81,13 @@ def _load_theirs(kind: str, name: str, point: EntryPoint) -> ModuleType:
     missing = [word for word in CONTRACTS[kind] if not hasattr(leaf, word)]
     if missing:
         raise VbenchError(f"{what} lacks {', '.join(missing)}; docs/extending.md says what a {kind[:-1]} defines")
+    for word, kinds in _TYPES.items():
+        if word in CONTRACTS[kind] and not isinstance(getattr(leaf, word), kinds):
+            expected = " or ".join(each.__name__.lower() for each in kinds)
+            raise VbenchError(f"{what}: {word} is {getattr(leaf, word)!r:.50}, expected {expected}")
+    for word, known in _CHOICES.items():
+        if word in CONTRACTS[kind] and getattr(leaf, word) not in known:
+            raise VbenchError(f"{what}: {word} is {getattr(leaf, word)!r}, expected {' or '.join(known)}")
     return leaf
 
 

@@ -132,6 +132,11 @@ def go_on(folder: Path, recipe: Recipe) -> Run:
     for stage in recipe.data:
         before, after = recipes.flat(held.recipe, stage), recipes.flat(recipe, stage)
         changes |= {f"{stage} {key}".strip(): after[key] for key in after if after[key] != before[key]}
+        done, steps = max(checkpoints(folder, stage), default=0), recipe.training[stage].steps
+        if done > steps != held.recipe.training[stage].steps:
+            raise UsageError(
+                f"{folder}: it is at step {done} already, beyond {steps}; ask for more steps, or train anew"
+            )
     if not changes and not any(checkpoints(folder, stage) for stage in recipe.data):
         return held
     about = {**held.about, "resumed": [*held.about.get("resumed", []), {**provenance.made(*WITH), "changes": changes}]}
@@ -336,7 +341,9 @@ def _cost(entries: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {"steps": max((entry["step"] for entry in entries), default=0), **spent}
 
 
-def rewind_log(folder: Path, stage: str, step: int) -> None:
-    """Forget what a stage logged after `step`: it is about to be done again."""
-    kept = [entry for entry in read_log(folder) if entry["stage"] != stage or entry["step"] <= step]
+def rewind_log(folder: Path, stage: str, step: int) -> bool:
+    """Forget what a stage logged after `step`: it is about to be done again; tell whether there was anything."""
+    held = read_log(folder)
+    kept = [entry for entry in held if entry["stage"] != stage or entry["step"] <= step]
     files.write_text(folder / "log.jsonl", "".join(json.dumps(entry) + "\n" for entry in kept))
+    return len(kept) < len(held)

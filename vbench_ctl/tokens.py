@@ -51,7 +51,10 @@ class Metric:
         """Return the values (T,) of one clip, or of the list of a case's samples."""
         compute = self.module.collect if self.pools else self.module.values
         with_own = {"network": self.features} if self.own else {}
-        return compute(*clips, **self.options, **with_own)
+        found = compute(*clips, **self.options, **with_own)
+        if not self.pools and not _are_values(found):
+            raise VbenchError(f"{self.base} gave {found!r:.80}, expected finite numbers, one for each frame")
+        return found
 
     @property
     def direction(self) -> str:
@@ -129,10 +132,15 @@ class Metric:
         return replace(found, weights=f"{found.weights}-{self.own}") if found and self.own else found
 
 
+def _are_values(found: Any) -> bool:
+    return isinstance(found, np.ndarray) and found.ndim == 1 and found.size > 0 and bool(np.isfinite(found).all())
+
+
 def metric(token: str) -> Metric:
     """Resolve a token; an unknown name or variant raises with the nearest."""
     base, at, aggregate = token.partition("@")
     name, _, variant = base.partition("-")
+    name = base if base in registry.names("metrics") else name  # a plugin's with a dash, which is refused
     module, own = registry.load("metrics", name), ""
     with_own = _OWN.fullmatch(variant)
     if with_own and variant not in module.VARIANTS and _takes_own(module, with_own[1] or ""):

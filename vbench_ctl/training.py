@@ -189,8 +189,8 @@ def _train_stage(
 
     # Loggers
     trackers = live.Trackers(run, stage, first) if processes.main else None
-    if processes.main:
-        runs.rewind_log(run.folder, stage, first)
+    if processes.main and runs.rewind_log(run.folder, stage, first) and not first:
+        processes.say(f"{run.title(stage)}: no checkpoint is left, so it begins anew")
     meter = _Meter()
     batches = _started(loader(windows, portion, first * settings.batch, rank, processes.count, settings.workers))
     started, watch = time.monotonic(), provenance.Stopwatch()

@@ -233,9 +233,9 @@ class Canvas:
 
 
 def _dimensions(size: str) -> tuple[int, int]:
-    width, _, height = size.partition("x")
+    width, by, height = size.partition("x")
     try:
-        dimensions = int(width), int(height or width)
+        dimensions = int(width), int(height if by else width)
     except ValueError:
         raise UsageError(f'--size "{size}" is not WIDTHxHEIGHT or one number, such as 128x96 or 64') from None
     if not all(16 <= length <= 1024 for length in dimensions):

@@ -130,7 +130,10 @@ def dataset_command(name: str) -> click.Command:
             _report(plan.folder, manifest, todo, as_json)
 
     made = click.command(name, help=card.get("about", ""))(run)
-    made.params = [*_shared.own_options(leaf), *_file_options(card), *made.params]
+    own, common = _shared.own_options(leaf), [*_file_options(card), *made.params]
+    if taken := {each.name for each in own} & {each.name for each in common}:
+        raise VbenchError(f"dataset {name}: its option {min(taken, key=str)} is one of prepare itself; rename it")
+    made.params = [*own, *common]
     return made
 
 

@@ -5,6 +5,7 @@ browser sends names a file: pages are looked up among those of the package, clip
 """
 
 import asyncio
+import contextlib
 import importlib.resources
 import importlib.util
 import json
@@ -97,7 +98,8 @@ def serve(prepared: Callable[[], Page], host: str = LOOPBACK[0], port: int = POR
     page = prepared()
     token = kept_token(root)
     print(f"Open  {_origin(host, port)}/{token}/\nStop with Ctrl-C.", flush=True)
-    ready(page, token, host, port).run(sockets=[door])
+    with contextlib.suppress(KeyboardInterrupt):  # the way to stop it
+        ready(page, token, host, port).run(sockets=[door])
 
 
 def ready(page: Page, token: str, host: str, port: int) -> "Server":
