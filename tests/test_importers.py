@@ -91,14 +91,6 @@ def test_two_folders_do_not_become_one_store(tmp_path):
     assert [*store.read_manifest(tmp_path / "store")["splits"]] == ["all"]
 
 
-def test_a_split_that_came_later_is_listed_with_the_others(tmp_path):
-    for split in ("train", "test"):
-        put_frames(tmp_path / "ours" / split / "clip", noise(0))
-        building.build(tmp_path / "store", importers.recipe(tmp_path / "ours", "ours"))
-    manifest = store.read_manifest(tmp_path / "store")
-    assert manifest["splits"].keys() == manifest["sources"].keys() == {"train", "test"}
-
-
 def test_an_undecodable_video_is_dropped_with_its_reason(tmp_path):
     video.write(tmp_path / "good.mkv", noise(0))
     (tmp_path / "bad.mkv").write_bytes((tmp_path / "good.mkv").read_bytes()[:-100])

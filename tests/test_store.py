@@ -27,7 +27,7 @@ ENCODINGS = pytest.mark.parametrize("encoding", shards.ENCODINGS)
 
 
 def contents(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    return sorted(path.name for path in folder.glob("*") if path.name != ".lock")
 
 
 def small_clip(id: str, frames: int = 2, fps: float | None = 10.0, **tracks: np.ndarray) -> Clip:

@@ -75,12 +75,11 @@ def build(folder: Path, recipe: Recipe, workers: execute.Workers = 1, strict: bo
     with files.locked(folder):
         files.sweep(folder)
         manifest = read_manifest(folder) if (folder / "manifest.json").exists() else _new_manifest(recipe)
-        if isinstance(made_of := recipe.facts.get("sources"), dict):  # of each split of an import
-            if others := manifest["splits"].keys() - made_of.keys():
-                raise VbenchError(
-                    f"{folder} has the split {min(others)} of another folder; remove it or choose another name"
-                )
-            manifest["sources"] = made_of
+        made_of = recipe.facts.get("sources")  # of an import, by split
+        if isinstance(made_of, dict) and (others := manifest["splits"].keys() - made_of.keys()):
+            raise VbenchError(
+                f"{folder} has the split {min(others)} of another folder; remove it or choose another name"
+            )
         jobs = {split: _jobs(folder, recipe, split) for split in recipe.work}
         todo = [split for split in jobs if not _is_finished(folder, manifest, recipe, split, jobs[split])]
         wanted = [job for split in todo for job in jobs[split]]

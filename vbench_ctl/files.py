@@ -157,9 +157,13 @@ def check_space(folder: Path, needed_bytes: float, what: str, advice: str) -> No
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process alone; a second process gets a sentence, not a mixed-up folder."""
+    """Hold `folder` for this process alone; a second process gets a sentence, not a mixed-up folder.
+
+    Where it was made for nothing, because the work was refused, it goes again.
+    """
     import fcntl
 
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = open(folder / ".lock", "a")  # noqa: SIM115  # closed below, where its errors are not about writing
@@ -168,7 +172,15 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise VbenchError(f"{asked_for(folder)}: another vbench-ctl is writing there; wait for it to end") from None
-        yield
+        try:
+            yield
+        except BaseException:
+            if made and [path.name for path in folder.iterdir()] == [".lock"]:
+                with suppress(OSError):  # a parent that is in use by now
+                    (folder / ".lock").unlink()
+                    for place in made:
+                        place.rmdir()
+            raise
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import dataclasses
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,13 +162,14 @@ def kept_if_refused(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unmade_if_refused(folder: Path) -> Iterator[None]:
-    """Leave no new run folder behind where training is refused before it begins."""
+    """Take back what a new run says of itself where training is refused before it begins."""
     new = not (folder / "run.json").exists()
     try:
         yield
     except VbenchError:
         if new and {path.name for path in folder.iterdir()} <= {".lock", "recipe.toml", "run.json"}:
-            shutil.rmtree(folder)
+            for name in ("run.json", "recipe.toml"):
+                (folder / name).unlink(missing_ok=True)
         raise
 
 
