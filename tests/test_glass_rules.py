@@ -314,6 +314,7 @@ def run(tmp_path):
             ["--protocol", "wsprites-quickstart", "--control-from", "x"],
             "--control-from and --protocol exclude each other",
         ),
+        (["--way", "grid", "--control", "c.csv"], "--way grid makes nothing of --control; leave it out"),
         (["--way", "grid", "--workers", "2"], "--workers and --way exclude each other"),
         (["--way", "grid", "--root", "x"], "--root and --way exclude each other"),
         (["--way", "grid", "--protocol", "wsprites-quickstart"], "say which --protocol"),

@@ -29,7 +29,7 @@ STAGES = ("video", "frame", "flow")
 WAYS = {
     "samples": "ways to go on from the first frames of --real; --control (columns x, y, z as far as the run's control has "
     "them, one row for all clips or one for each) says where they end",
-    "endpoint": "the same, with what differs between them and their last frames in a row",
+    "endpoint": "the same from --real and --control, with what differs between them and their last frames in a row",
     "transfer": "let the first frames of --real move as --control-from does, whose row of several in --control is the first",
 }
 

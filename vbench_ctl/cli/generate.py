@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Options that hold for a way only, and for a protocol only.
 OF_WAYS = ("split", "clips", "length", "control", "control_from")
+OF_SOME_WAYS = ("--real", "--control", "--control-from")
 OF_PROTOCOLS = ("root", "executor", "workers")
 
 
@@ -116,6 +117,8 @@ def model_command(word: str, leaf: ModuleType | None = None) -> click.Command:
             either = f", or which --way to show: {', '.join(fitting or ways)}" if ways else ""
             raise click.UsageError(f"say which --protocol to generate{either}")
         _refuse(*(("--way", OF_PROTOCOLS) if way else ("--protocol", OF_WAYS)))
+        if way and way in ways:
+            _refuse_unheeded(way, ways)
         model = generation.model(word, device, **options)
         if way:
             if dry_run:
@@ -161,7 +164,22 @@ def _say_strange(model: "Model", real: "Source | None") -> None:
 def _fitting(ways: Mapping[str, str]) -> list[str]:
     """Return the ways that speak of the options given."""
     given = {param.opts[0] for param in _given(OF_WAYS)}
-    return [name for name, text in ways.items() if given & set(re.findall(r"--[\w-]+", text))]
+    return [name for name, text in ways.items() if given & _spoken_of(text)]
+
+
+def _spoken_of(text: str) -> set[str]:
+    return set(re.findall(r"--[\w-]+", text))
+
+
+def _refuse_unheeded(way: str, ways: Mapping[str, str]) -> None:
+    """Refuse options that other ways speak of and this one does not."""
+    heeded = _spoken_of(ways[way])
+    unheeded = _spoken_of(" ".join([*ways.values(), *OF_SOME_WAYS])) - heeded
+    if "--real" in unheeded:
+        unheeded |= {"--split", "--clips"}
+    for param in _given([each.name or "" for each in click.get_current_context().command.params]):
+        if param.opts[0] in unheeded:
+            raise click.UsageError(f"--way {way} makes nothing of {param.opts[0]}; leave it out")
 
 
 def _refuse(chosen: str, others: Sequence[str]) -> None:
