@@ -24,7 +24,8 @@ def test_sets_of_unequal_size_are_compared_without_pairing(toy):
     assert row.value == pytest.approx(frechet(colours(real), colours(fake)), rel=1e-5)
     assert row.low < row.value < row.high and row.n == 20
     assert row.signature == "fvd|default|i3d-k400:01234567|6f|20x1/30|tf,ddof1|v1"
-    assert row.note == "only 20 clips: below 256 it is biased upwards" and row.floor > 0
+    assert row.note == "20 generated clips against 30 real ones; only 20 clips: below 256 it is biased upwards"
+    assert row.floor > 0
 
 
 def test_weights_of_the_users_own_name_the_score(toy):
@@ -222,7 +223,7 @@ def test_a_clip_is_known_again_whatever_is_scored_beside_it(toy):
 
 def test_few_clips_on_either_side_are_said_and_samples_are_no_clips(toy):
     (row,) = scoring.score(ArraySource(noise(300, 0, 1, (2, 2))), ArraySource(noise(20, 1, 1, (2, 2))), metrics=["fvd"])
-    assert row.note == "only 20 real clips: below 256 it is biased upwards"
+    assert row.note == "300 generated clips against 20 real ones; only 20 real clips: below 256 it is biased upwards"
     protocol = tiny.protocol(samples=16, metrics=("fvd",), metric_frames={})
     real = Named({f"test/{n}": clip for n, clip in enumerate(noise(16, 0))})
     made = {f"test/{n}@0#{k}": noise(1, 100 * n + k)[0] for n in range(16) for k in range(16)}
