@@ -13,7 +13,7 @@ import tiny as tiny_clips
 import torch
 from click.testing import CliRunner
 
-from vbench_ctl import files, generation, runs, scoring, training, video
+from vbench_ctl import files, generation, pictures, runs, scoring, training, video
 from vbench_ctl.baselines import glass
 from vbench_ctl.baselines.glass import play, ways
 from vbench_ctl.baselines.glass.settings import Settings
@@ -118,6 +118,18 @@ def test_pixels_are_those_of_the_clips(run, real, tmp_path, monkeypatch):
     manifest = files.read_json(tmp_path / "out" / "manifest.json")
     assert manifest["files"] == json.loads(done.stdout)["files"] == ["test/a.mkv", "test/b.mkv"]
     assert all(len(video.read(tmp_path / "out" / name).frames) == 3 for name in manifest["files"])
+
+
+def test_a_way_that_was_stopped_is_shown_again_and_clips_of_others_are_left_alone(run, real, tmp_path, monkeypatch):
+    words = [str(word) for word in ("generate", run, "--way", "segment", "--real", real, "--out")]
+    with monkeypatch.context() as stopped:
+        stopped.setattr(pictures, "save", lambda *asked: (_ for _ in ()).throw(VbenchError("stopped")))
+        assert CliRunner().invoke(main, [*words, str(tmp_path / "out")]).exit_code == 1
+    assert CliRunner().invoke(main, [*words, str(tmp_path / "out")]).exit_code == 0
+    assert files.read_json(tmp_path / "out/manifest.json")["files"]
+    (tmp_path / "out/manifest.json").unlink()
+    done = CliRunner().invoke(main, [*words, str(tmp_path / "out")])
+    assert done.exit_code == 1 and "which vbench-ctl generate did not make; choose another --out" in done.output
 
 
 def test_length_takes_the_first_steps(monkeypatch):

@@ -163,8 +163,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     import fcntl
 
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
     with explained(folder):
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         handle = open(folder / ".lock", "a")  # noqa: SIM115  # closed below, where its errors are not about writing
     with handle:
@@ -175,8 +175,8 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            if made and [path.name for path in folder.iterdir()] == [".lock"]:
-                with suppress(OSError):  # a parent that is in use by now
+            with suppress(OSError):  # a parent that is in use by now
+                if made and [path.name for path in folder.iterdir()] == [".lock"]:
                     (folder / ".lock").unlink()
                     for place in made:
                         place.rmdir()

@@ -620,14 +620,14 @@ def show(model: Model, way: str, given: Given, out: Path, real: Source | None = 
             raise UsageError(f"{out} holds the outputs of a protocol; choose another --out")
         files.sweep(out)
         paths = [out / f"{name}.mkv" for name, _ in made]
+        facts = {"format": OUTPUTS, "model": model.title, "way": way, "seed": given.seed}
+        facts |= {**model.facts(), **model.strangeness(real)}
+        files.write_json(out / "manifest.json", facts)  # first, so that what is there is known to be ours
         for path, (_, clip) in zip(paths, made, strict=True):
             video.write(path, clip)
         pictures.save(out / "sheet.png", pictures.sheet(made[:SHOWN]))
-        facts = {"model": model.title, "way": way, "seed": given.seed, **model.facts(), **model.strangeness(real)}
-        files.write_json(
-            out / "manifest.json",
-            {"format": OUTPUTS, **facts, "files": [path.relative_to(out).as_posix() for path in paths]},
-        )
+        facts["files"] = [path.relative_to(out).as_posix() for path in paths]
+        files.write_json(out / "manifest.json", facts)
     return paths
 
 

@@ -117,7 +117,7 @@ def mixed(found: Iterable[Row]) -> list[str]:
     sets: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for row in found:
         if clips := row.provenance.get("outputs_sha256"):
-            name = row.protocol, row.model, row.provenance.get("coded", "")
+            name = row.protocol, row.model, str(row.provenance.get("coded", ""))
             sets.setdefault(name, {}).setdefault(str(clips), []).append(row.metric)
     return [
         f"{model}: {' and '.join(', '.join(dict.fromkeys(metrics)) for metrics in held.values())} are of different clips; "
