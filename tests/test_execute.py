@@ -201,7 +201,7 @@ def test_no_thread_is_left_after_an_error():
 
 
 BUSY = """
-import sys, time
+import signal, time
 from pathlib import Path
 from vbench_ctl import execute
 
@@ -210,6 +210,7 @@ def work(name):
     time.sleep({seconds})
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
     list(execute.run(work, ["one", "two"], 2))
 """
 
