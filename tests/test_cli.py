@@ -337,6 +337,8 @@ def test_an_import_says_what_it_would_do_and_does_it_once(tmp_path, monkeypatch)
     made = json.loads(good(*words, "--json"))
     assert made["store"] == planned["store"] and set(made["splits"]) == set(planned["clips"])
     assert vbench(*words).stderr == "the store was complete: nothing done\n"
+    *_, last = json.loads(good("list", "datasets", "--root", "data", "--json"))
+    assert (last["name"], last["access"], last["stores here"]) == ("mine", "imported", "original@1")
 
 
 DRIVER = """

@@ -35,6 +35,11 @@ def store_path(dataset: str, variant: str, version: int, root: str | Path | None
     return files.home(root) / "stores" / dataset / f"{variant}@{version}"
 
 
+def datasets(root: str | Path | None = None) -> list[str]:
+    """Return the names of the datasets, imported ones too, that have a folder of stores."""
+    return sorted(folder.name for folder in (files.home(root) / "stores").glob("*"))
+
+
 def made(dataset: str, root: str | Path | None = None) -> list[str]:
     """Return the names of the stores of a dataset that are there."""
     folders = sorted((files.home(root) / "stores" / dataset).glob("*@*"))

@@ -1,6 +1,6 @@
 """vbench-ctl list"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,9 +75,13 @@ def datasets(name: str | None, root: Path | None, as_json: bool) -> None:
             card.get("about", ""),
         ]
 
-    _show_leaves(
-        "datasets", ["name", "access", "download", "store", "files here", "stores here", "about"], row, as_json
-    )
+    imported = [
+        [name, "imported", "-", "-", "-", " ".join(stores), "Clips of your own: prepare FOLDER --as NAME."]
+        for name in store.datasets(root)
+        if name not in registry.names("datasets") and (stores := store.made(name, root))
+    ]
+    head = ["name", "access", "download", "store", "files here", "stores here", "about"]
+    _show_leaves("datasets", head, row, as_json, imported)
 
 
 @command.command()
@@ -185,8 +189,14 @@ def _show_names(as_json: bool) -> None:
     _show_card({**names, **data}, as_json)
 
 
-def _show_leaves(kind: str, head: list[str], row: Callable[[str, ModuleType], list[str]], as_json: bool) -> None:
-    """Show a row for each leaf; one that does not load says why and leaves the others alone."""
+def _show_leaves(
+    kind: str,
+    head: list[str],
+    row: Callable[[str, ModuleType], list[str]],
+    as_json: bool,
+    more: Sequence[list[str]] = (),
+) -> None:
+    """Show a row for each leaf, and more; one that does not load says why and leaves the others alone."""
     from vbench_ctl import registry
 
     rows = []
@@ -195,7 +205,7 @@ def _show_leaves(kind: str, head: list[str], row: Callable[[str, ModuleType], li
             rows.append([name, *row(name, registry.load(kind, name))])
         except VbenchError as error:
             rows.append([name, "broken", *["-"] * (len(head) - 3), str(error)])
-    _show_table(head, rows, as_json)
+    _show_table(head, [*rows, *more], as_json)
 
 
 def _first_line(leaf: ModuleType) -> str:
