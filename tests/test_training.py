@@ -380,7 +380,9 @@ def test_a_model_stays_at_its_checkpoint_while_training_goes_on(monkeypatch):
 
 def test_another_recipe_needs_resume():
     run = trained("run")
-    with pytest.raises(UsageError, match="run holds another run, of toy-gan"):
+    with pytest.raises(
+        UsageError, match=r"run holds another run, of toy-gan with .*, where model\.rate = 0\.\d+; choose"
+    ):
         trained("run", "model.rate=0.5")
     training.train("toy-gan", gan("model.rate=0.5", "training.steps=13"), run, device="cpu", resume=True)
     assert newest(run)["optimizers"]["generator"]["param_groups"][0]["lr"] == 0.5
@@ -415,6 +417,18 @@ def test_two_processes_give_what_one_gives(plugin):
 def test_a_batch_must_be_shared_out_evenly():
     done = vbench("train", "toy-gan", "--recipe", "gan.toml", "--out", "run", "--device", "cpu", "--num-gpus", "3")
     assert done.exit_code == 2 and "training.batch = 4 cannot be split into 3 processes" in done.stderr
+    assert not Path("run").exists()
+
+
+def test_a_rehearsal_knows_how_many_gpus_there_are(monkeypatch):
+    monkeypatch.setattr("vbench_ctl.processes.chosen_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    words = ("toy-gan", "--recipe", "gan.toml", "--out", "run", "--dry-run", "--num-gpus", "2")
+    done = vbench("train", *words, "--device", "cuda")
+    assert done.exit_code == 2 and "--num-gpus 2: this machine has 1" in done.stderr
+    assert vbench("train", *words, "--device", "cpu").exit_code == 0
+    odd = vbench("train", *words[:-1], "3", "--device", "cpu")
+    assert odd.exit_code == 2 and "cannot be split into 3 processes" in odd.stderr
     assert not Path("run").exists()
 
 

@@ -125,19 +125,24 @@ def chosen_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def launch(out: Path, words: Sequence[str], count: int, device: str) -> None:
-    """Train the run `out` on several GPUs of this machine (or processes, with the device cpu), a process for each."""
+def kind_of_many(count: int, device: str) -> str:
+    """Return the kind of device, as PyTorch names it, that several processes can have one each of."""
+    kind = chosen_device(device).type
+    if kind == "cuda" and count > torch.cuda.device_count():
+        raise UsageError(f"--num-gpus {count}: this machine has {torch.cuda.device_count()}")
+    if kind == "mps":
+        raise UsageError("--num-gpus: an Apple GPU is one; leave it away")
+    return kind
+
+
+def launch(out: Path, words: Sequence[str], count: int, kind: str) -> None:
+    """Train the run `out` on several GPUs of this machine (or processes, with the kind cpu), a process for each."""
     import logging
 
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    kind = chosen_device(device).type
-    if kind == "cuda" and count > torch.cuda.device_count():
-        raise UsageError(f"--num-gpus {count}: this machine has {torch.cuda.device_count()}")
-    if kind == "mps":
-        raise UsageError("--num-gpus: an Apple GPU is one; leave it away")
     logging.disable(logging.CRITICAL)  # the processes say themselves why they end
     command = ["-m", "vbench_ctl", "train", "--resume", str(out), "--device", kind, *words]
     try:

@@ -69,8 +69,9 @@ def create(folder: Path, baseline: str, recipe: Recipe, **facts: Any) -> Run:
         held = open_run(folder)
         same = held.baseline == baseline and recipes.text(held.recipe) == text
         if not same and any((folder / "checkpoints").rglob("step-*.pt")):
+            other = f", where {_named(_changes(recipe, held.recipe))}" if held.baseline == baseline else ""
             raise UsageError(
-                f"{folder} holds another run, of {held.baseline} with {folder}/recipe.toml; choose another --out, "
+                f"{folder} holds another run, of {held.baseline} with {folder}/recipe.toml{other}; choose another --out, "
                 f'or go on with that one: vbench-ctl train --resume "{folder}"'
             )
         if same:
@@ -127,10 +128,8 @@ def _check_kinds(path: Path, held: Any, kinds: dict[str, type]) -> None:
 def go_on(folder: Path, recipe: Recipe) -> Run:
     """Open a run that goes on with this recipe, and note when and what is different; one that begins is not noted."""
     held = open_run(folder)
-    changes: dict[str, Any] = {}
+    changes = _changes(held.recipe, recipe)
     for stage in recipe.data:
-        before, after = recipes.flat(held.recipe, stage), recipes.flat(recipe, stage)
-        changes |= {f"{stage} {key}".strip(): after[key] for key in after if after[key] != before[key]}
         done, steps = max(checkpoints(folder, stage), default=0), recipe.training[stage].steps
         if done > steps != held.recipe.training[stage].steps:
             raise UsageError(
@@ -142,6 +141,20 @@ def go_on(folder: Path, recipe: Recipe) -> Run:
     files.write_text(folder / "recipe.toml", recipes.text(recipe))
     files.write_json(folder / "run.json", about)
     return Run(folder, held.baseline, recipe, about)
+
+
+def _changes(before: Recipe, after: Recipe) -> dict[str, Any]:
+    """Return what recipes of one baseline say differently, as the later one has it."""
+    found: dict[str, Any] = {}
+    for stage in after.data:
+        held, asked = recipes.flat(before, stage), recipes.flat(after, stage)
+        found |= {f"{stage} {key}".strip(): asked[key] for key in asked if asked[key] != held[key]}
+    return found
+
+
+def _named(changes: dict[str, Any], most: int = 3) -> str:
+    named = [f"{key} = {value}" for key, value in changes.items()]
+    return ", ".join(named[:most]) + f" and {len(named) - most} more" * (len(named) > most)
 
 
 @contextlib.contextmanager

@@ -66,9 +66,10 @@ def score(
     if protocol:
         _check_protocol(protocol, fake)
     tokens.check_aggregates(protocol, able)
-    if like:
-        tokens.check_beforehand(chosen[0], like, protocol, lossy)
     pairs = pairing.pairs(protocol, real, fake, alone=not any(each.compares_cases for each in able))
+    if like:
+        answered = sum(bool(pair.fakes) for pair in pairs if pair.run == 0)
+        tokens.check_beforehand(chosen[0], like, protocol, lossy, answered)
     chunks = measuring.chunked(pairs)
     results: list[Any] = [None] * len(chunks)
     with networks.undisturbed_by(able):

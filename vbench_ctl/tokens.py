@@ -196,12 +196,15 @@ def check_like(row: Row, wanted: str) -> None:
         raise VbenchError(f"{row.metric} comes out as {row.signature}, which differs in {differing}")
 
 
-def check_beforehand(each: Metric, wanted: str, protocol: Protocol | None, lossy: str) -> None:
-    """Refuse what cannot come out as a signature says, by the network and the computation, which are known before."""
+def check_beforehand(each: Metric, wanted: str, protocol: Protocol | None, lossy: str, clips: int) -> None:
+    """Refuse what cannot come out as a signature says, by the network, the clips and the computation, all known before."""
     if reason := networks.missing(each.features) if each.features else "":
         raise VbenchError(reason)
     fields = _in_our_words(wanted).split("|")
     fields[2] = networks.identity(each.features) if each.features else "-"
+    number, times, samples = fields[4].partition("x")
+    if number.isdigit() and not (protocol and protocol.batch_of(each.listed)):  # which may leave some out
+        fields[4] = f"{clips}{times}{samples}"
     if not each.reads_manifest:  # which says more of the computation
         fields[5] = computation(each, protocol, lossy)
     if differing := rows.difference(_in_our_words(wanted), "|".join(fields)):

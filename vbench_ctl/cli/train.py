@@ -88,8 +88,9 @@ def command(
         dataset = _named(dataset)
         chosen = recipes.load(baseline, recipe, dataset, changes)
         out = out or runs.path(baseline, chosen, root)
+    kind = processes.kind_of_many(num_gpus, device) if num_gpus > 1 else device
     if dry_run:
-        _announce(out, training.plan(baseline, chosen, out, stage, root), as_json)
+        _announce(out, training.plan(baseline, chosen, out, stage, root, num_gpus), as_json)
         return
     if num_gpus > 1:
         training.plan(baseline, chosen, out, stage, root, num_gpus)  # a mistake is said once, not by each process
@@ -98,7 +99,7 @@ def command(
                 runs.create(out, baseline, chosen)
         words = [f"--set={change}" for change in changes if resume]
         words += [f"--stage={stage}"] * bool(stage) + [f"--root={root}"] * bool(root) + ["--json"] * as_json
-        processes.launch(out, words, num_gpus, device)
+        processes.launch(out, words, num_gpus, kind)
         return
     training.train(baseline, chosen, out, stage, device, root, resume=bool(resume))
     if os.environ.get("RANK", "0") == "0":  # of the processes that were launched together
