@@ -16,6 +16,7 @@ from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.leaderboard import as_csv, markdown, published_rows, select, tables
 from vbench_ctl.rows import Row
 
+REPRODUCED = leaderboard.shipped_tables().parent / "reproduced"
 PSNR = "psnr|default|-|15f|256x1|frame,exact|v1"
 
 
@@ -311,6 +312,15 @@ def test_the_tables_that_come_with_the_toolkit_are_what_its_rows_give():
     ended = CliRunner().invoke(main, ["leaderboard", "--check"])
     anew = "run vbench-ctl leaderboard results/reproduced/*.json --tables results/tables"
     assert ended.exit_code == 0, f"{ended.output}{anew}"
+
+
+def test_every_number_that_we_made_says_how_and_at_what_cost():
+    made = [row for path in sorted(REPRODUCED.glob("*.json")) for row in rows.load(path)]
+    assert made
+    for row in made:
+        assert row.signature and "seed" in row.provenance
+        for act in (row.provenance["made"], row.provenance["generated"]):
+            assert act["command"] and act["on"] and act["wall_seconds"] > 0 and act["cpu_seconds"] > 0, row
 
 
 def test_what_was_not_available_shares_the_column_of_those_who_have_it():
