@@ -449,6 +449,16 @@ def test_mcvd_frame_in_another_file_is_refused(tmp_path):
     assert isinstance(refused, Dropped) and "points elsewhere" in refused.reason
 
 
+def test_frames_of_many_clips_without_their_starts_are_no_one_clip(tmp_path):
+    put_videogpt(tmp_path / "bair.h5")
+    with pytest.raises(VbenchError, match="vbench-ctl prepare FILE --as NAME"):
+        video.arrays(tmp_path / "bair.h5")
+    with h5py.File(tmp_path / "bair.h5", "a") as file:
+        del file["train_idx"]
+    with pytest.raises(VbenchError, match="has train_data and no train_idx with the starts of its clips; add it"):
+        importers.recipe(tmp_path / "bair.h5", "ours")
+
+
 def test_a_claimed_huge_clip_is_refused(tmp_path):
     with h5py.File(tmp_path / "bair.h5", "w") as file:
         file.create_dataset("train_data", (1 << 40, 64, 64, 3), np.uint8, chunks=(1, 64, 64, 3))

@@ -95,6 +95,16 @@ def test_a_folder_may_have_its_own_manifest(tmp_path):
         open_source(folder)
 
 
+def test_a_frame_that_is_missing_is_no_silent_shift(tmp_path):
+    folder = folder_of_frames(tmp_path)
+    (folder / "00001/00005.png").unlink()
+    source = open_source(folder)
+    for ask in (source.length, source.frames):
+        assert len(source.frames("00000")) == 9
+        with pytest.raises(VbenchError, match=r"the next frame is 00006\.png; add what is missing"):
+            ask("00001")
+
+
 def test_a_folder_knows_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(folder_of_videos(tmp_path / "mine"))
     assert open_source(".").name == open_source("../mine").name == "mine"

@@ -427,6 +427,9 @@ def test_a_rehearsal_knows_how_many_gpus_there_are(monkeypatch):
     done = vbench("train", *words, "--device", "cuda")
     assert done.exit_code == 2 and "--num-gpus 2: this machine has 1" in done.stderr
     assert vbench("train", *words, "--device", "cpu").exit_code == 0
+    monkeypatch.setattr("vbench_ctl.processes.chosen_device", lambda device: torch.device("cpu"))
+    done = vbench("train", *words)
+    assert done.exit_code == 2 and "this machine has none; 2 processes without GPUs take --device cpu" in done.stderr
     odd = vbench("train", *words[:-1], "3", "--device", "cpu")
     assert odd.exit_code == 2 and "cannot be split into 3 processes" in odd.stderr
     assert not Path("run").exists()

@@ -470,12 +470,33 @@ def test_an_unknown_codec(tmp_path):
 # Folders of frames
 
 
-def test_frames_are_in_natural_order_and_may_have_gaps(tmp_path):
-    for i in (10, 2, 1, 33):
+def test_frames_are_in_natural_order(tmp_path):
+    for i in (10, 2, 6, 14):
         Image.fromarray(numbered(64)[i]).save(tmp_path / f"frame{i}.PNG")
     (tmp_path / "notes.txt").write_text("ignored")
     (tmp_path / "._frame1.png").write_bytes(b"ignored")
-    assert numbers(video.read(tmp_path).frames) == [1, 2, 10, 33]
+    assert numbers(video.read(tmp_path).frames) == [2, 6, 10, 14]
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (("00", "01", "03", "04"), "01.png: the next frame is 03.png; add what is missing"),
+        (("1_of_9", "3_of_9", "7_of_9"), "3_of_9.png: the next frame is 7_of_9.png"),
+        (("1", "01", "2"), "have one number; keep one of them"),
+    ],
+)
+def test_a_gap_between_numbered_frames(tmp_path, names, complaint):
+    for name in names:
+        Image.new("RGB", (8, 6)).save(tmp_path / f"{name}.png")
+    assert complaint in error_of(video.check_numbers, tmp_path)
+
+
+@pytest.mark.parametrize("names", [("033", "066", "100"), ("1.0", "1.5", "2.0"), ("a", "b", "d"), ("7",), ("2", "9")])
+def test_other_names_of_frames_are_free(tmp_path, names):
+    for name in names:
+        Image.new("RGB", (8, 6)).save(tmp_path / f"{name}.png")
+    video.check_numbers(tmp_path)
 
 
 def test_a_folder_that_mixes_sizes_names_the_first_odd_one(tmp_path):

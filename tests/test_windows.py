@@ -210,6 +210,8 @@ def test_what_cannot_be_is_one_sentence(held):
         Windows(ArraySource(noise(5)), 3, tracks=["actions"])
     with pytest.raises(UsageError, match="batches of 0 by 0 workers"):
         loader(held.clips(3), 0)
+    with pytest.raises(UsageError, match="batches of '3' by 0 workers"):
+        loader(held.clips(3), "3")
     with pytest.raises(
         UsageError, match=r"an augmentation cannot be sent to workers \(.*\); define it at the top level"
     ):

@@ -318,7 +318,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 def _hdf5_layout(path: Path) -> str:
     with _opened(path) as file:
-        if any(name.endswith("_idx") for name in file):
+        if any(name.endswith("_idx") for name in file) or any(f"{split}_data" in file for split in SPLITS):
             return "videogpt"
         return "mcvd" if "len" in file else "arrays"
 
@@ -350,10 +350,15 @@ def _list(group: h5py.Group, name: str) -> h5py.Dataset:
 def _find_videogpt(source: Path) -> Iterator[Source]:
     for path, name, before in _files(source, video.HDF5):
         with _opened(path) as file:
-            splits = [key.removesuffix("_idx") for key in file if key.endswith("_idx")]
+            known = {f"{split}_data" for split in SPLITS}
+            splits = dict.fromkeys(key.rpartition("_")[0] for key in file if key.endswith("_idx") or key in known)
             if not splits:
                 raise VbenchError(f"{path}: has no train_idx or the like, so it is no VideoGPT file")
             for split in splits:
+                if f"{split}_idx" not in file:
+                    raise VbenchError(
+                        f"{path}: has {split}_data and no {split}_idx with the starts of its clips; add it"
+                    )
                 frames, starts = _list(file, f"{split}_data"), _starts(file, split)
                 frame_bytes = math.prod(frames.shape[1:])
                 for index, (start, stop) in enumerate(itertools.pairwise(starts)):

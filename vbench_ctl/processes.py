@@ -132,6 +132,8 @@ def kind_of_many(count: int, device: str) -> str:
         raise UsageError(f"--num-gpus {count}: this machine has {torch.cuda.device_count()}")
     if kind == "mps":
         raise UsageError("--num-gpus: an Apple GPU is one; leave it away")
+    if kind == "cpu" != device:
+        raise UsageError(f"--num-gpus {count}: this machine has none; {count} processes without GPUs take --device cpu")
     return kind
 
 

@@ -205,10 +205,13 @@ class FolderSource:
         self.name = folder.resolve().name or str(folder)
 
     def length(self, clip_id: str) -> int:
-        frames = video.probe(self.paths[clip_id]).frames
-        return sum(1 for _ in video.frames(self.paths[clip_id])) if frames is None else frames
+        path = self.paths[clip_id]
+        video.check_numbers(path)
+        frames = video.probe(path).frames
+        return sum(1 for _ in video.frames(path)) if frames is None else frames
 
     def frames(self, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:
+        video.check_numbers(self.paths[clip_id])
         return video.read(self.paths[clip_id], start, stop, step).frames
 
     def track(self, name: str, clip_id: str, start: int = 0, stop: int | None = None, step: int = 1) -> np.ndarray:

@@ -494,6 +494,33 @@ def _images(folder: Path) -> list[Path]:
     return images
 
 
+def check_numbers(clip: Path) -> None:
+    """Refuse a folder of evenly numbered frames with a gap, after which each would stand for another moment.
+
+    Names that are times are uneven, and other names say nothing.
+    """
+    if not clip.is_dir():
+        return
+    images = _images(clip)
+    names = [re.split(r"(\d+)", path.stem) for path in images]
+    if len({tuple(name[::2]) for name in names}) > 1:
+        return
+    varying = [
+        numbers for numbers in zip(*(map(int, name[1::2]) for name in names), strict=True) if len({*numbers}) > 1
+    ]
+    if len(varying) != 1:
+        return
+    steps = [after - before for before, after in pairwise(varying[0])]
+    at, step = steps.index(max(steps)), min(steps)
+    if step == 0:
+        one, other = images[steps.index(0)], images[steps.index(0) + 1]
+        raise VbenchError(f"{one} and {other.name}: have one number; keep one of them")
+    if step < max(steps) and not any(each % step for each in steps):
+        raise VbenchError(
+            f"{images[at]}: the next frame is {images[at + 1].name}; add what is missing, or number all in a row"
+        )
+
+
 def _image(path: Path) -> np.ndarray:
     return image(path, path)
 
@@ -593,7 +620,8 @@ def hdf5_checked(data: h5py.Dataset) -> h5py.Dataset:
 def _only_name(path: Path, names: Sequence[str]) -> str:
     if len(names) != 1:
         listed = ", ".join(names[:8]) + (" and more" if len(names) > 8 else "")
-        raise VbenchError(f"{path}: holds {len(names)} arrays ({listed}), expected one with the clips; save that alone")
+        mend = "make a store of it, vbench-ctl prepare FILE --as NAME" if "_idx" in listed else "save that alone"
+        raise VbenchError(f"{path}: holds {len(names)} arrays ({listed}), expected one with the clips; {mend}")
     return names[0]
 
 

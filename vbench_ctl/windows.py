@@ -9,6 +9,7 @@ import itertools
 import pickle
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -306,8 +307,8 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _check_loader(batch: int, workers: int) -> None:
-    if batch < 1 or workers < 0:
-        raise UsageError(f"batches of {batch} by {workers} workers: expected at least 1 and 0")
+    if not (isinstance(batch, Integral) and isinstance(workers, Integral)) or batch < 1 or workers < 0:
+        raise UsageError(f"batches of {batch!r} by {workers!r} workers: expected whole numbers, at least 1 and 0")
 
 
 def _check_sendable(windows: Windows) -> None:

@@ -30,7 +30,13 @@ if TYPE_CHECKING:  # --help must not import torch
 @click.option("--out", type=_shared.FOLDER, help="The run folder.  [default: runs/BASELINE-DATA-RECIPE in --root]")
 @click.option("--resume", type=_shared.FOLDER, metavar="RUN", help="Go on with this run; --set may change its recipe.")
 @_shared.device()
-@click.option("--num-gpus", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, a GPU for each.")
+@click.option(
+    "--num-gpus",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes, a GPU for each; with --device cpu none.",
+)
 @_shared.root()
 @_shared.dry_run()
 @_shared.as_json()
