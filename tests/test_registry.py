@@ -102,6 +102,25 @@ def test_a_metric_can_be_told_apart_by_its_signature(name):
     assert leaf.DIRECTION in ("higher", "lower")
 
 
+@pytest.mark.parametrize(("kind", "name"), LEAVES)
+def test_a_part_of_ours_is_what_is_asked_of_others(kind, name):
+    leaf = registry.load(kind, name)
+    for word, (fits, expected) in registry.FORMS[kind].items():
+        if hasattr(leaf, word):
+            assert callable(getattr(leaf, word)) if word.islower() else fits(getattr(leaf, word)), f"{word}: {expected}"
+
+
+@pytest.mark.parametrize("name", registry.names("datasets"))
+def test_what_a_dataset_of_ours_returns_is_what_is_asked_of_others(name):
+    leaf, plan, forms = registry.load("datasets", name), prepare.plan(name), registry.FORMS["datasets"]
+    found = {"variant": leaf.variant(plan.options), "facts": leaf.facts(plan.options), "splits": plan.splits}
+    found["estimate"] = leaf.estimate(plan.splits[0], plan.options, None)
+    if hasattr(leaf, "expected"):
+        found["expected"] = leaf.expected(plan.options)
+    assert {word: told for word, told in found.items() if not forms[word][0](told)} == {}
+    assert registry.code("datasets", name) == ""  # VERSION tells of its changes
+
+
 def test_baselines_have_different_titles():
     titles = [registry.load("baselines", name).TITLE for name in registry.names("baselines")]
     assert len(set(titles)) == len(titles)

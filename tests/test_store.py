@@ -334,6 +334,9 @@ def test_clips_of_two_kinds_are_refused(tmp_path, clips, wrong, together):
     [
         ({"label": np.array(["a", "b"])}, "its label are <U1, expected numbers"),
         ({"label": np.array([None, 1])}, "its label are object, expected numbers"),
+        ({"x": np.zeros(2, np.longdouble)}, "its x are float128, expected numbers of at most 64 bits"),
+        ({"clip_offsets": np.zeros(2)}, "no track can be called 'clip_offsets'"),
+        ({"a/b": np.zeros(2)}, "no track can be called 'a/b'"),
         ({"masks": np.zeros((2, 6, 8))}, r"masks are float64 \(2, 6, 8\), expected uint8"),
         ({"masks": np.zeros((2, 8, 6), np.uint8)}, r"masks are uint8 \(2, 8, 6\), expected uint8 \(2, 6, 8\)"),
     ],
@@ -348,9 +351,43 @@ def test_an_id_may_be_there_only_once(tmp_path):
     """Within a shard, across shards and across splits."""
     a, b = small_clip("a"), small_clip("b")
     for number, splits in enumerate(({"test": [[a, a]]}, {"test": [[a], [a]]}, {"train": [[a, b]], "test": [[b]]})):
-        with pytest.raises(VbenchError, match=r'two clips are called "[ab]"'):
+        with pytest.raises(VbenchError, match=r'two clips are called "[ab]".*; each needs an id of its own'):
             building.build(tmp_path / f"{number}", tiny.recipe(make=listed, **splits))
-        assert "manifest.json" not in contents(tmp_path / f"{number}")
+        assert contents(tmp_path / f"{number}") == []
+
+
+def test_a_split_that_cannot_stay_leaves_the_finished_ones(tmp_path):
+    train = [[small_clip("a")], [small_clip("b")]]
+    building.build(tmp_path, tiny.recipe(make=listed, train=train))
+    before = contents(tmp_path)
+    for test in ([[small_clip("c")], [small_clip("a")]], [[small_clip("c")], [small_clip("d", x=floats(2))]]):
+        with pytest.raises(VbenchError, match=r"two clips are called|its clips differ"):
+            building.build(tmp_path, tiny.recipe(make=listed, train=train, test=test))
+        assert contents(tmp_path) == before
+    assert Store(tmp_path).ids == ["a", "b"]
+
+
+def test_ids_may_have_to_begin_with_their_split(tmp_path):
+    def build(clip_id: str) -> None:
+        building.build(tmp_path, replace(tiny.recipe(make=listed, test=[[small_clip(clip_id)]]), below_split=True))
+
+    for wrong in ("a", "train/a", "testa", "test/", "test//a", "test/../a", "test/.a", "test/a\\b", "test/a\0"):
+        with pytest.raises(VbenchError, match="expected an id such as test/17"):
+            build(wrong)
+    build("test/a..b/c.d")
+    assert Store(tmp_path).ids == ["test/a..b/c.d"]
+
+
+def test_shards_of_another_program_stay_only_where_the_split_is_finished(tmp_path):
+    one, two = (replace(tiny.recipe(), code=code) for code in ("one", "two"))
+    with pytest.raises(VbenchError):
+        building.build(tmp_path, replace(one, clips=refusing_clips))
+    assert shards.has_fingerprint(tmp_path / "test-00000.h5", one.fingerprint("test"), "one")
+    building.build(tmp_path, two)
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("test-*")}
+    assert all(shards.has_fingerprint(tmp_path / name, two.fingerprint("test"), "two") for name in before)
+    building.build(tmp_path, one)
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("test-*")} == before
 
 
 def test_where_work_items_overlap_the_first_keeps_a_clip(tmp_path):

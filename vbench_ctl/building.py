@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class Recipe:
     sources: dict[str, Any] = field(default_factory=dict)  # split -> the files it was read from, where they differ
     repeats: bool = False  # a clip may come in several work items of a split: the first of them keeps it
     split_facts: dict[str, dict[str, str]] = field(default_factory=dict)  # split -> what the manifest says of it alone
+    below_split: bool = False  # every clip's id is a path that begins with its split
+    code: str = ""  # digest of the program that makes the clips, where no version can be trusted to tell of its changes
     # split -> which clips its lists name beside those whose ids came, usable or not
     absent: dict[str, Callable[[Collection[str]], Iterable[Dropped]]] = field(default_factory=dict)
 
@@ -59,14 +61,15 @@ class Recipe:
             "source_sha256": hashlib.sha256(sources.encode()).hexdigest() if sources else "",
             "protocols": json.dumps(known),
             "fingerprint": self.fingerprint(split),
+            **({"code": self.code} if self.code else {}),
         }
 
 
 def build(folder: Path, recipe: Recipe, workers: execute.Workers = 1, strict: bool = False) -> dict[str, Any]:
     """Make the splits of a recipe and return the manifest; finished splits are left alone, interrupted ones go on.
 
-    Clips that cannot be used are left out and listed; if `strict`, the first of them is an error. A split without any
-    clip is one, too, and none of it is kept.
+    Clips that cannot be used are left out and listed; if `strict`, the first of them is an error. So is a split without
+    any clip, or whose clips do not belong together, and none of it is kept.
     """
     if empty := [split for split, items in recipe.work.items() if not items]:
         raise VbenchError(
@@ -106,10 +109,17 @@ def build(folder: Path, recipe: Recipe, workers: execute.Workers = 1, strict: bo
             if recipe.sources:  # a split that came later may have brought files of its own
                 held = {each["name"]: each for each in (*manifest.get("sources", ()), *recipe.facts["sources"])}
                 manifest["sources"] = [held[name] for name in sorted(held)]
-            _write_index(folder, manifest)
+            _write_index(folder, manifest, todo)
             _write_dropped(folder, manifest)
             files.write_json(folder / "manifest.json", manifest)
         return manifest
+
+
+def _refuse(folder: Path, shards: Iterable[str], why: str) -> NoReturn:
+    """Remove shards that make no store, so that nothing of them stays when the cause is mended, and say why."""
+    for name in shards:
+        (folder / name).unlink(missing_ok=True)
+    raise VbenchError(f"{folder}: {why}")
 
 
 def _refuse_empty(folder: Path, manifest: dict[str, Any], split: str) -> None:
@@ -117,15 +127,14 @@ def _refuse_empty(folder: Path, manifest: dict[str, Any], split: str) -> None:
     summary = manifest["splits"][split]
     if summary["clips"]:
         return
-    for name in summary["shards"]:
-        (folder / name).unlink()
     dropped = summary["dropped"]
     why = (
-        f"none of {len(dropped)} can be used, first {dropped[0]['id']}: {dropped[0]['reason']}"
+        f"none of {len(dropped)} can be used, first {dropped[0]['id']}: {dropped[0]['reason']}; prepare it again from files "
+        "that are whole"
         if dropped
-        else "none came"
+        else f"none came; {manifest['dataset']} yields nothing for it, leave that split out (--split) or mend the dataset"
     )
-    raise VbenchError(f"{folder}: {split} has no clips, since {why}; prepare it again from files that are whole")
+    _refuse(folder, summary["shards"], f"{split} has no clips, since {why}")
 
 
 @dataclass(frozen=True)
@@ -134,13 +143,15 @@ class _Job:
     clips: Callable[[Any], Iterable[Clip | Dropped]]
     item: Any
     encoding: str | None
+    below: str
     attributes: dict[str, str]
 
 
 def _jobs(folder: Path, recipe: Recipe, split: str) -> list[_Job]:
     attributes = recipe.attributes(split)
+    below = split if recipe.below_split else ""
     return [
-        _Job(folder / f"{split}-{index:05d}.h5", recipe.clips, item, recipe.encoding, attributes)
+        _Job(folder / f"{split}-{index:05d}.h5", recipe.clips, item, recipe.encoding, below, attributes)
         for index, item in enumerate(recipe.work[split])
     ]
 
@@ -166,15 +177,16 @@ def _is_finished(folder: Path, manifest: dict[str, Any], recipe: Recipe, split: 
             f"{folder} holds another {split} split of {manifest['dataset']} {manifest['variant']}, made with other options or "
             "from other files; remove it or choose another --root"
         )
-    return bool(made) and all(map(_is_whole, jobs))
+    return bool(made) and all(has_fingerprint(job.path, job.attributes["fingerprint"]) for job in jobs)
 
 
 def _is_whole(job: _Job) -> bool:
-    return has_fingerprint(job.path, job.attributes["fingerprint"])
+    """Tell whether a shard of an unfinished split can stay: its program must be the one that makes the others."""
+    return has_fingerprint(job.path, job.attributes["fingerprint"], job.attributes.get("code", ""))
 
 
 def _run_job(job: _Job) -> None:
-    write_shard(job.path, job.clips, job.item, job.encoding, **job.attributes)
+    write_shard(job.path, job.clips, job.item, job.encoding, job.below, **job.attributes)
 
 
 def _without_repeats(jobs: Sequence[_Job]) -> list[_Job]:
@@ -197,20 +209,28 @@ def _but(
         yield Dropped(clip.id, f"it is in {repeated[clip.id]} already") if is_repeated else clip
 
 
-def _write_index(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write clips.csv, a table of all clips for people and other programs."""
+def _write_index(folder: Path, manifest: dict[str, Any], new: Collection[str]) -> None:
+    """Write clips.csv, a table of all clips for people and other programs; two of one name are refused."""
     with io.StringIO(newline="") as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["split", "index", "id", "frames", "shard", "sha256"])
-        seen: dict[str, str] = {}
+        seen: dict[str, tuple[str, str]] = {}
         for split, summary in manifest["splits"].items():
             position = 0
             for name in summary["shards"]:
                 shard = Shard(folder / name)
                 for clip_id, frames, digest in zip(shard.ids, np.diff(shard.offsets), shard.digests, strict=True):
                     if clip_id in seen:
-                        raise VbenchError(f'{folder}: two clips are called "{clip_id}" (in {seen[clip_id]} and {name})')
-                    seen[clip_id] = name
+                        where, other = seen[clip_id]
+                        made = [
+                            path
+                            for each in new
+                            if each in (other, split)
+                            for path in manifest["splits"][each]["shards"]
+                        ]
+                        why = f'two clips are called "{clip_id}" (in {where} and {name}); each needs an id of its own'
+                        _refuse(folder, made, why)
+                    seen[clip_id] = name, split
                     rows.writerow([split, position, files.cell(clip_id), frames, name, digest.tobytes().hex()])
                     position += 1
         files.write_text(folder / "clips.csv", text.getvalue())
@@ -235,7 +255,8 @@ def _summarise(
     filled = [shard for shard in shards if shard.ids]
     kinds = sorted({shard.kind() for shard in filled})
     if len(kinds) > 1:
-        raise VbenchError(f"{folder}: its clips differ ({kinds[0]} and {kinds[1]}); a store holds one kind, see --size")
+        why = f"its clips differ ({kinds[0]} and {kinds[1]}); a store holds one kind, see --size"
+        _refuse(folder, [shard.path.name for shard in shards], why)
     first = filled[0] if filled else None
     dropped = [drop for shard in shards for drop in shard.dropped]
     if absent:

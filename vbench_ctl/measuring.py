@@ -161,10 +161,11 @@ def _values(question: Question, each: Metric, real: np.ndarray | None, fakes: li
     """Return the values (T,) of each sample of a case that counts, or the one array of all of them together."""
     fakes = fakes[: each.samples_of(question.protocol)]
     if each.compares_samples:
-        return [each.values(fakes)] if fakes else []
+        return [each.values(fakes, frames=len(fakes[0]))] if fakes else []
     if real is None or not each.needs_pair:
-        return [each.values(fake) for fake in fakes]
-    return [each.values(real[question.real_frames_of(each, len(fake))], fake) for fake in fakes]
+        return [each.values(fake, frames=len(fake)) for fake in fakes]
+    reals = [real[question.real_frames_of(each, len(fake))] for fake in fakes]
+    return [each.values(*pair, frames=len(pair[1])) for pair in zip(reals, fakes, strict=True)]
 
 
 class _Absent(Exception):
@@ -194,11 +195,10 @@ def _of_answers(
         because = f" ({reason})" if isinstance(reason, str) and reason else ""
         raise _Absent(f"n/a: {question.fake.name} has no answers to {lacking[0]}{because}, which it compares")
     seen = slice(protocol.context - 1, protocol.context + protocol.predict)
-    compute = each.module.collect if each.pools else each.module.values
     found = []
     for at, fake in enumerate(fakes):
         answers = {"": fake[seen], **{word: sets[word][at][seen] for word in each.sets}}
-        found.append(compute(real[seen], answers, **each.options))
+        found.append(each.values(real[seen], answers))
     return found
 
 
@@ -230,7 +230,6 @@ def _of_tracks(
     assert pair.real is not None
     seen = question.real_frames_of(each, len(real))
     truth = _tracks(question, question.real, pair.real, of_real, cut, real, seen, each)
-    compute = each.module.collect if each.pools else each.module.values
     if hasattr(each.module, "reached"):
         reached[each.base] = each.module.reached(truth, **each.options)
     found = []
@@ -240,7 +239,7 @@ def _of_tracks(
         for word, track in sorted(told.items()):
             compared.update(f"{name} {word} {track.dtype.str} {track.shape}\0".encode() + track.tobytes())
         try:
-            found.append(compute(truth, told, **each.options))
+            found.append(each.values(truth, told))
         except VbenchError as error:
             raise VbenchError(f'{each.token} of clip "{name}": {error}') from error
         if not each.pools and not len(found[-1]):

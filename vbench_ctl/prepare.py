@@ -108,6 +108,8 @@ class Plan:
             version=self.leaf.VERSION,
             work=work,
             clips=self.leaf.clips,
+            below_split=True,
+            code=registry.code("datasets", self.name),
             facts={**facts, "sources": sources} if archive else facts,
             card={**self.card, "obtained": [*archive.sources], "licence_accepted": accepted} if archive else self.card,
             encoding=self.encoding,
@@ -146,7 +148,7 @@ def plan(
 ) -> Plan:
     """Resolve a dataset's name and options to the store that `make` would write; `given` are files a user has."""
     leaf = registry.load("datasets", name)
-    settings = leaf.Options(**options)
+    settings = registry.call("datasets", name, "Options", **options)
     there = _splits(leaf, settings)
     for split in splits:
         if split not in there:

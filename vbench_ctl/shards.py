@@ -5,9 +5,11 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +24,10 @@ from vbench_ctl.remote import Parts, Url
 Item = TypeVar("Item")
 
 FORMAT = "vbench-store 1"
+# What a shard holds beside tracks.
+_INDEX = {"frames", "blob", "frame_offsets", "clip_id", "clip_offsets", "clip_sha256", "tracks_sha256"}
+_INDEX |= {"masks_blob", "masks_frame_offsets"}
+_NUMBERS = {"b1", *(f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8))}  # what every reader knows
 CHUNK = 8  # frames; a 16-frame window at 64x64 touches two or three pieces of 98 kB
 ENCODINGS = ("raw", "png", "jpeg95")
 RAW_PIXELS = 128 * 128  # above this, frames are kept as PNG unless the user says otherwise
@@ -79,15 +85,30 @@ def write_shard(
     clips: Callable[[Any], Iterable[Clip | Dropped]],
     item: Any,
     encoding: str | None = None,
+    below: str = "",
     **attributes: str,
 ) -> None:
-    """Write the clips of one work item into one file."""
+    """Write the clips of one work item into one file; all ids are paths `below` a folder, where that is named."""
     with new_shard(path, encoding, **attributes) as writer:
         for clip in clips(item):
+            if below and isinstance(clip, Clip) and not _is_below(below, clip.id):
+                raise VbenchError(
+                    f"clip {clip.id!r:.80} cannot be called so; expected an id such as {below}/17, which begins with its split "
+                    "and leads to no other folder"
+                )
             if isinstance(clip, Dropped):
+                if not _is_text(clip.id + clip.reason):
+                    raise VbenchError(
+                        f"dropped clip {clip.id!a:.80}: {clip.reason!a:.80} holds half a character; mend it"
+                    )
                 writer.dropped.append(clip)
             else:
                 writer.add(clip)
+
+
+def _is_below(folder: str, clip_id: str) -> bool:
+    """Tell whether an id can be the path of a file in a folder."""
+    return clip_id.startswith(f"{folder}/") and not re.search(r"/(\.|/|$)|[\\\0]", clip_id)
 
 
 @contextmanager
@@ -104,7 +125,7 @@ class ShardWriter:
 
     def __init__(self, file: h5py.File, encoding: str | None):
         self.file, self.encoding = file, encoding
-        self.ids: list[str] = []
+        self.ids: dict[str, None] = {}  # in their order
         self.offsets = [0]
         self.digests: list[bytes] = []
         self.track_digests: list[bytes] = []
@@ -117,6 +138,9 @@ class ShardWriter:
 
     def add(self, clip: Clip) -> None:
         """Append one clip; all clips of a shard have one frame size and the same tracks."""
+        _check(clip)
+        if clip.id in self.ids:
+            raise VbenchError(f'two clips are called "{clip.id}"; each needs an id of its own')
         if not self.ids:
             self._start(clip)
         height, width = clip.frames.shape[1:3]
@@ -132,7 +156,7 @@ class ShardWriter:
             )
         if clip.fps != self.fps:
             self.fps = None
-        self.ids.append(clip.id)
+        self.ids[clip.id] = None
         self.offsets.append(self.offsets[-1] + len(clip))
         self.digests.append(clip_sha256(clip.id, self._write_pictures("", clip.frames)))
         self.track_digests.append(tracks_sha256(clip))
@@ -236,16 +260,39 @@ def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _track_kinds(clip: Clip) -> dict[str, str]:
-    """Return type and shape of an entry of each track, sorted by name; refuse what a store cannot hold."""
+def _check(clip: Any) -> None:
+    """Refuse what a store cannot hold."""
+    if not isinstance(clip, Clip):
+        raise VbenchError(f"among the clips is a {type(clip).__name__}, expected vbench_ctl.clips.Clip or Dropped")
+    if "\0" in clip.id or not _is_text(clip.id):
+        raise VbenchError(f"a clip's id is {clip.id!a:.80}, expected text such as test/17")
+    if clip.fps is not None and not (isinstance(clip.fps, Real) and 0 <= clip.fps < math.inf):
+        raise VbenchError(f"clip {clip.id}: its fps are {clip.fps!r:.50}, expected a number above 0, or None")
     for name, track in clip.tracks.items():
-        if track.dtype.kind not in "biuf":
-            raise VbenchError(f"clip {clip.id}: its {name} are {track.dtype}, expected numbers")
+        if (
+            not isinstance(name, str)
+            or not name.strip(".")
+            or {"/", "\0"} & {*name}
+            or not _is_text(name)
+            or name in _INDEX
+        ):
+            raise VbenchError(f"clip {clip.id}: no track can be called {name!a:.50}, expected a word such as actions")
+        if track.dtype.str[1:] not in _NUMBERS:
+            raise VbenchError(f"clip {clip.id}: its {name} are {track.dtype}, expected numbers of at most 64 bits")
     masks = clip.tracks.get("masks")
     if masks is not None and (masks.dtype != np.uint8 or masks.shape != clip.frames.shape[:3]):
         raise VbenchError(
             f"clip {clip.id}: its masks are {masks.dtype} {masks.shape}, expected uint8 {clip.frames.shape[:3]}"
         )
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a file can hold a text: half a character, which Python may have, it cannot."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _track_kinds(clip: Clip) -> dict[str, str]:
+    """Return type and shape of an entry of each track, sorted by name."""
     return {name: _track_kind(track) for name, track in sorted(clip.tracks.items())}
 
 
@@ -271,10 +318,12 @@ def _encode(picture: np.ndarray, encoding: str) -> bytes:
 # Reading
 
 
-def has_fingerprint(path: Path, fingerprint: str | None) -> bool:
+def has_fingerprint(path: Path, fingerprint: str | None, code: str | None = None) -> bool:
+    """Tell whether a shard is there that was made of this and, where `code` is given, by it."""
     try:
         with h5py.File(path, "r") as file:
-            return _text(file.attrs.get("fingerprint")) == fingerprint
+            by = _text(file.attrs.get("code", ""))
+            return _text(file.attrs.get("fingerprint")) == fingerprint and code in (None, by)
     except files.DAMAGED:
         return False
 

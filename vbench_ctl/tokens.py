@@ -47,14 +47,24 @@ class Metric:
     def options(self) -> dict[str, Any]:
         return self.module.VARIANTS[self.variant]
 
-    def values(self, *clips: Any) -> np.ndarray:
-        """Return the values (T,) of one clip, or of the list of a case's samples."""
+    def values(self, *clips: Any, frames: int = 0) -> np.ndarray:
+        """Return the values (T,) of one clip, or of the list of a case's samples, of so many frames if that is known."""
         compute = self.module.collect if self.pools else self.module.values
         with_own = {"network": self.features} if self.own else {}
         found = compute(*clips, **self.options, **with_own)
-        if not self.pools and not _are_values(found):
-            raise VbenchError(f"{self.base} gave {found!r:.80}, expected finite numbers, one for each frame")
+        if wrong := self._fault(found, frames):
+            raise VbenchError(f"{self.base} gave {wrong}, expected finite numbers, one for each frame")
         return found
+
+    def _fault(self, found: Any, frames: int) -> str:
+        """Show what cannot be values; nothing if they can."""
+        fits = isinstance(found, np.ndarray) and found.dtype.kind in "biuf"
+        if fits and self.pools:
+            return ""
+        if not fits or found.ndim != 1 or not np.isfinite(found).all() or not (found.size or self.compares_tracks):
+            return " ".join(f"{found!r}".split())[:80]
+        steps = (frames - 1,) if self.module.NEEDS == "fake" else ()  # from frame to frame
+        return f"{len(found)} values of {frames} frames" if frames and len(found) not in (1, frames, *steps) else ""
 
     @property
     def direction(self) -> str:
@@ -130,10 +140,6 @@ class Metric:
         wanted = getattr(self.module, "features", None)
         found = wanted(**self.options) if wanted else None
         return replace(found, weights=f"{found.weights}-{self.own}") if found and self.own else found
-
-
-def _are_values(found: Any) -> bool:
-    return isinstance(found, np.ndarray) and found.ndim == 1 and found.size > 0 and bool(np.isfinite(found).all())
 
 
 def metric(token: str) -> Metric:
