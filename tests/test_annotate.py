@@ -1,16 +1,18 @@
 """Annotating frames by clicking: what is kept, going on after a stop, and that CCVS's state estimator trains on it."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import serving
 import tiny
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from fastapi.testclient import TestClient
 
-from vbench_ctl import files, registry, training
+from vbench_ctl import files, registry, training, video
 from vbench_ctl.cli import main
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.play import annotate, server
@@ -82,6 +84,40 @@ def test_frames_are_of_all_clips_and_none_twice(source, tmp_path):
     few = annotate.desk(source, tmp_path, 3, seed=1)
     assert {case.clip for case in few.frames} == set(source.ids)
     assert few.frames != annotate.desk(source, tmp_path, 3, seed=2).frames
+
+
+def test_the_frames_of_a_seed_stay_what_they_are(desk, source):
+    """Else those that somebody has annotated would be among others."""
+    drawn = [(2, 1), (0, 0), (1, 0), (0, 4), (1, 3), (2, 5), (2, 3), (0, 1)]
+    assert [(source.ids.index(case.clip), case.start) for case in desk.frames] == drawn
+
+
+def test_each_length_is_asked_for_once(source, tmp_path, monkeypatch):
+    asked = []
+    length = source.length
+    monkeypatch.setattr(source, "length", lambda clip: asked.append(clip) or length(clip))
+    annotate.desk(source, tmp_path, 12)
+    assert asked == source.ids
+
+
+def test_all_frames_of_a_long_clip_are_found_among_many_short_ones(tmp_path):
+    frames = np.zeros((2000, 2, 2, 3), np.uint8)
+    source = tiny.Named({str(number): frames[: 1 if number else 2000] for number in range(200)})
+    desk = annotate.desk(source, tmp_path, 10_000)
+    assert len(desk.frames) == len({(case.clip, case.start) for case in desk.frames}) == 2199
+
+
+def test_ctrl_c_is_heard_while_a_clip_is_looked_at(tmp_path, monkeypatch):
+    def decoded(path: Path, whole: Any = video._decoded) -> Iterator[Any]:
+        try:
+            yield from whole(path)
+        finally:
+            raise KeyboardInterrupt
+
+    video.write(tmp_path / "a.mkv", tiny.noise(1, 0)[0])
+    monkeypatch.setattr(video, "_decoded", decoded)
+    with pytest.raises(KeyboardInterrupt):
+        video.probe(tmp_path / "a.mkv")
 
 
 def test_no_name_of_a_clip_leaves_the_folder(desk):
@@ -163,6 +199,42 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_served(
     (tmp_path / "marks/train/.a.0123abcd.part.mkv").write_bytes(b"half a clip")  # of one that was killed
     done = CliRunner().invoke(main, ["annotate", str(tmp_path / "clips"), "--out", str(tmp_path / "marks")])
     assert done.exit_code == 0 and len(served) == 1 and not list((tmp_path / "marks/train").iterdir())
+
+
+def annotated(clips: Path, out: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, ["annotate", str(clips), "--out", str(out), *words])
+
+
+def test_a_folder_that_somebody_else_filled_stays_as_it_is(desk, tmp_path, monkeypatch):
+    served = []
+    monkeypatch.setattr(server, "serve", lambda prepared, *where: served.append(prepared()))
+    clips = tiny.write_outputs(tmp_path / "clips", {"a": tiny.noise(1, 0)[0]})
+    outputs = tiny.write_outputs(tmp_path / "outputs", {"a@0#0": tiny.noise(1, 1)[0]})
+    files.write_json(outputs / "manifest.json", {"model": "a"})
+    (tmp_path / "begun").mkdir()
+    files.write_json(tmp_path / "begun/manifest.json", {"model": "a"})  # as generate does before its first clip
+    videos = tiny.write_outputs(tmp_path / "videos", {"b@0": tiny.noise(1, 1)[0]})
+    for out, says in (
+        (clips, "lies among the clips to annotate"),
+        (clips / "marks", "lies among the clips to annotate"),
+        (outputs, "holds a@0#0.mkv, which is no mark"),
+        (tmp_path / "begun", "holds manifest.json, which is no mark"),
+        (videos, "holds b@0.mkv, which is no mark"),
+        (tmp_path, "which is no mark"),
+    ):
+        done = annotated(clips, out)
+        assert done.exit_code == 2 and says in done.stderr and not served
+    assert not list(tmp_path.rglob(".lock"))
+    mark(desk, 0)  # of other clips
+    assert annotated(clips, desk.out).exit_code == 0 and len(served) == 1
+
+
+def test_a_split_of_what_has_none_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "serve", lambda *asked: pytest.fail("it is served"))
+    clips = tiny.write_outputs(tmp_path / "clips", {"a": tiny.noise(1, 0)[0]})
+    done = annotated(clips, tmp_path / "marks", "--split", "train")
+    assert done.exit_code == 2 and "no store, and so without splits" in done.stderr
+    assert not (tmp_path / "marks").exists()
 
 
 def test_its_page_is_guarded(desk):

@@ -2,11 +2,13 @@
 
 import json
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 import serving
 import tiny
 from click.testing import CliRunner
@@ -45,6 +47,13 @@ def answers(wins: dict[tuple[str, str], float], clips: int = 10) -> list[Answer]
         found += [Answer("now", "", "real", "p@1", f"clip {n % clips}", a, b, "left") for n in range(int(count))]
         found += [Answer("now", "", "real", "p@1", "clip 0", b, a, "tie")] * round(2 * (count - int(count)))
     return found
+
+
+def answered(voter: Voter, word: str = "left") -> server.Reply:
+    """Answer what a tab shows, and return what it shows then."""
+    number = voter.shared.questions.index(voter.question)
+    (reply,) = voter.answer({"do": "answer", "answer": word, "number": number})
+    return reply
 
 
 # What is asked
@@ -96,13 +105,13 @@ def test_answers_are_kept_and_not_asked_again(poll, outputs):
     voter = Voter(poll)
     voter.greet()
     question = poll.questions[0]
-    (following,) = voter.answer({"do": "answer", "answer": "left"})
+    following = answered(voter)
     assert following.about["done"] == 1
     (held,) = blind.read(poll.out)
     assert (held.clip, held.left, held.right, held.answer) == (*astuple(question), "left")
     again = blind.poll(outputs, poll.out, "real", seed=7)
     assert again.following().key != question.key and again.following().key != question.key and not again.following()
-    assert blind.poll(outputs, poll.out, "real", rater="somebody else").done() == 0
+    assert blind.poll(outputs, poll.out, "real", rater="somebody else").progress() == {"done": 0, "of": 3}
 
 
 def test_two_tabs_get_different_questions_and_a_closed_one_gives_its_back(poll):
@@ -119,20 +128,87 @@ def test_what_is_no_answer_is_refused(poll, said):
     voter = Voter(poll)
     voter.greet()
     with pytest.raises(UsageError, match="expected an answer"):
-        voter.answer(said)
+        voter.answer({"number": 0, **said})
     assert not poll.out.exists()
+
+
+def test_an_answer_is_to_the_pair_that_is_shown(poll):
+    voter = Voter(poll)
+    _, shown = voter.greet()
+    for number in (shown.about["number"] + 1, None):
+        with pytest.raises(UsageError, match="not to the pair that is shown"):
+            voter.answer({"do": "answer", "answer": "left", "number": number})
+    assert not poll.out.exists()
+    answered(voter)
+    with pytest.raises(UsageError, match="not to the pair that is shown"):  # a button that was pressed twice
+        voter.answer({"do": "answer", "answer": "left", "number": shown.about["number"]})
+    assert len(blind.read(poll.out)) == 1
+
+
+def test_a_pair_that_cannot_be_read_is_passed_over_and_never_voted_on(poll, outputs, capsys):
+    voter = Voter(poll)
+    voter.greet()
+    first, second, third = poll.questions
+    (outputs[1] / f"{second.clip}.mkv").write_bytes(b"damaged")
+    reply = answered(voter)
+    assert reply.about == {"kind": "pair", "number": 2, "done": 1, "of": 2}
+    assert f'not asked about on "{second.clip}": {outputs[1]}' in capsys.readouterr().err  # not to who answers
+    answered(voter)
+    assert [answer.clip for answer in blind.read(poll.out)] == [first.clip, third.clip]
+
+
+def test_where_nothing_can_be_read_there_is_an_end(poll, outputs):
+    for clip in outputs[0].rglob("*.mkv"):
+        clip.unlink()
+    voter = Voter(poll)
+    assert voter.greet()[1] == {"kind": "end", "done": 0, "of": 0}
+    with pytest.raises(UsageError, match="expected an answer"):
+        voter.answer({"do": "answer", "answer": "left", "number": 0})
+    assert not poll.out.exists()
+
+
+def test_one_rater_at_two_servers_is_asked_everything_once(outputs, tmp_path):
+    voters = [Voter(blind.poll(outputs, tmp_path / "a.csv", "real", seed=seed, rater="ann")) for seed in (0, 0, 5)]
+    shown = [voter.greet()[1] for voter in voters]
+    while any(isinstance(reply, server.Frames) for reply in shown):
+        shown = [answered(voter) if voter.question else reply for voter, reply in zip(voters, shown, strict=True)]
+    given = blind.read(tmp_path / "a.csv")
+    assert len(given) == len({answer.key for answer in given}) == 3
+    assert shown == [{"kind": "end", "done": 3, "of": 3}] * 3
+
+
+def test_real_clips_of_other_names_are_what_is_wrong(outputs, tmp_path):
+    real = tiny.write_outputs(tmp_path / "real", {"test/0": tiny.noise(1, 99)[0]})
+    for question in ("control", "real"):
+        with pytest.raises(
+            UsageError, match=r'no clip of --real .* such as "test/0@0#0"; .* vbench-ctl generate truth'
+        ):
+            blind.poll(outputs, tmp_path / "a.csv", question, real)
+
+
+def test_a_split_of_what_has_none_is_refused(outputs, tmp_path):
+    with pytest.raises(UsageError, match="no store, and so without splits"):
+        blind.poll(outputs[:1], tmp_path / "a.csv", "real", outputs[1], split="test")
+    with pytest.raises(UsageError, match="--split is of the real clips"):
+        blind.poll(outputs, tmp_path / "a.csv", "real", split="test")
+
+
+@pytest.mark.parametrize("rater", ["a\rb", "a\nb", "\x1b[2J", "\udcff"])
+def test_a_rater_has_a_name_that_can_be_seen(outputs, tmp_path, rater):
+    with pytest.raises(UsageError, match="characters that nobody sees"):
+        blind.poll(outputs, tmp_path / "a.csv", "real", rater=rater)
 
 
 # The file
 
 
-@pytest.mark.parametrize("name", [*EVIL, "'=x", "''=x", "'x", 'a,b"c', "-1", "@x", "\tx", ""])
+@pytest.mark.parametrize("name", [*EVIL, "'=x", "''=x", "'x", 'a,b"c', "-1", "@x", "\tx", "", "a\rb", "\r\nx"])
 def test_malicious_names_are_no_formulas_and_come_back_as_they_were(tmp_path, name):
     path = tmp_path / "a.csv"
-    given = Answer("now", name, "real", name, name, name, "b", "tie")
-    blind.append(path, given)
-    blind.append(path, given)
-    assert blind.read(path) == [given, given]
+    given = [Answer("now", name, "real", name, name, name, other, "tie") for other in ("b", "c")]
+    for answer in given:
+        blind.append(path, answer)
+    assert blind.read(path) == given
     text = path.read_text(encoding="utf-8").partition("\n")[2]
     assert not any(cell.strip('"')[:1] in "=+-@\t" for cell in text.split(",") if cell.strip('"'))
 
@@ -147,7 +223,7 @@ def test_a_stop_while_writing_loses_no_answer(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.os, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
-        blind.append(path, given)
+        blind.append(path, replace(given, clip="another"))
     assert blind.read(path) == [given]
     assert [each.name for each in tmp_path.glob("*.csv")] == ["a.csv"]
 
@@ -159,8 +235,9 @@ def test_a_file_that_an_editor_saved_takes_the_next_answer(tmp_path, edited):
     blind.append(path, given)
     path.write_bytes(edited(path.read_bytes()))
     before = blind.read(path)
-    blind.append(path, given)
-    assert blind.read(path) == [*before, given]
+    following = replace(given, clip="b")
+    blind.append(path, following)
+    assert blind.read(path) == [*before, following]
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "at,rater,question,protocol,clip,left,right,answer\n1,2,3\n"])
@@ -218,6 +295,40 @@ def test_ties_count_half_for_both():
     tied = preference.rows(answers({("a", "b"): 1.5, ("b", "a"): 1}))
     by_name = {row.model: row.value for row in tied}
     assert by_name["a"] - by_name["b"] == pytest.approx(math.log(1.5 + 0.0) - math.log(1.5), abs=1e-9)
+
+
+def bounds(won: int, of: int) -> tuple[float, float]:
+    """Return the interval of who won so many comparisons with one other, each on a clip of its own."""
+    wins = np.zeros((of, 2, 2))
+    wins[:won, 0, 1] = wins[won:, 1, 0] = 1
+    low, high = preference._interval(wins)
+    return low[0], high[0]
+
+
+@pytest.mark.parametrize("of", [30, 100])
+def test_the_interval_of_two_holds_the_truth_however_often_one_wins(of):
+    """Exactly: the chance of each number of wins, where its interval holds the true score."""
+    low, high = np.transpose([bounds(won, of) for won in range(of + 1)])
+    held = {}
+    for chance in (0.5, 0.65, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99):
+        score = math.log(chance / (1 - chance)) / 2
+        held[chance] = scipy.stats.binom.pmf(range(of + 1), of, chance)[(low <= score) & (score <= high)].sum()
+    assert min(held.values()) > 0.9 and held[0.5] == pytest.approx(0.95, abs=0.02), held
+    assert np.all(np.diff(low) > 0) and np.all(np.diff(high) > 0)
+    assert (low[-1], high[-1]) == pytest.approx((-high[0], -low[0]), abs=0.5)
+    expected = scipy.special.logit(scipy.stats.beta.ppf([0.025, 0.975], of / 2 + 0.5, of / 2 + 0.5)) / 2  # Jeffreys
+    assert (low[of // 2], high[of // 2]) == pytest.approx(expected, abs=0.04)
+
+
+def test_the_intervals_of_three_hold_the_truth_where_one_nearly_always_wins():
+    truth, of, trials = np.array([2.0, -1.0, -1.0]), 30, 100  # 95 % of comparisons
+    rng, held = np.random.default_rng(0), np.zeros(3)
+    for _ in range(trials):
+        won = np.triu(rng.random((of, 3, 3)) < scipy.special.expit(truth[:, None] - truth), 1)
+        wins = won + np.triu(~won, 1).swapaxes(1, 2)
+        low, high = preference._interval(wins)
+        held += (low <= truth) & (truth <= high)
+    assert min(held / trials) >= 0.9, held / trials
 
 
 # Rows

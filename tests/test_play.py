@@ -3,9 +3,11 @@
 import errno
 import json
 import re
+import shlex
 import shutil
 import socket
 import struct
+import threading
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -267,6 +269,31 @@ def test_two_runs_have_two_sides_with_names_of_their_own(run, sprites, tmp_path)
     assert np.array_equal(tab.sides[0].clips[-1], tab.sides[1].clips[-1])
 
 
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["runs/glass", "a/glass", "c/glass-1"], ["glass-2", "glass-3", "glass-1"]),
+        (["glass-1", "a/glass", "b/glass"], ["glass-1", "glass-2", "glass-3"]),
+        (["truth", "world", "recorded clip"], ["truth-1", "world-1", "recorded clip-1"]),
+        (["truth-1", "truth", "b/truth"], ["truth-1", "truth-2", "truth-3"]),
+    ],
+)
+def test_no_two_sides_share_a_name_whatever_folders_are_called(paths, names):
+    assert drive._names([Path(path) for path in paths]) == names
+
+
+def test_a_run_called_truth_is_scored_against_the_truth(run, sprites, tmp_path):
+    shutil.copytree(run, tmp_path / "truth")
+    tab = drive.Drive(drive.table([tmp_path / "truth"], tmp_path / "my rec", sprites))
+    tab.answer({"do": "start", "clip": 0, "frame": 0, "seed": 0})
+    step(tab)
+    (made,) = tab.answer({"do": "record"})
+    (command,) = made["commands"]
+    outputs, real = shlex.split(command)[2::2]  # as a shell reads it, in a folder whose name has a space
+    (row,) = scoring.score(open_source(outputs), open_source(real), metrics=["psnr"])
+    assert row.value < 100 and Path(outputs).name == "truth-1" and Path(real).name == "truth"
+
+
 def test_a_recording_is_scored_against_the_world(tab, tmp_path):
     for asked in [RIGHT] * 3 + [[["ArrowDown", "1"], None, 2.0]]:
         step(tab, asked)
@@ -414,6 +441,10 @@ def test_a_conversation_goes_on_after_nonsense(client):
         for nonsense in ("{", "[]", '{"do": 1}', "[" * 20_000, '{"do": "step"}'):
             socket.send_text(nonsense)
             assert socket.receive_json()["kind"] == "error"
+        socket.send_bytes(b"\0\1")
+        assert "not JSON" in socket.receive_json()["text"]
+        socket.send_text('{"do": "\\ud800"}')
+        assert "nothing that this page does" in socket.receive_json()["text"]
         socket.send_json({"do": "start", "clip": 0, "frame": 0, "seed": 0})
         assert socket.receive_json()["kind"] == "table"
         assert unpacked(socket.receive_bytes())["shapes"] == [[1, 32, 32], [1, 32, 32]]
@@ -481,6 +512,60 @@ def test_a_host_for_all_is_refused_and_a_taken_port_explained(run, sprites):
     assert done.exit_code == 1 and "choose another --port" in done.stderr
 
 
+def test_an_address_that_is_not_of_this_machine_is_explained():
+    with pytest.raises(VbenchError, match="give an address of this machine as --host") as refused:
+        server.serve(pytest.fail, "192.0.2.1", 0)  # RFC 5737: nobody's
+    assert "--port" not in str(refused.value)
+
+
+def test_a_port_is_taken_before_the_page_is_prepared(monkeypatch, table):
+    import uvicorn
+
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *asked, **how: None)
+    port = serving.free_port()
+
+    def prepared() -> server.Page:
+        with pytest.raises(VbenchError, match="choose another --port"):
+            server.serve(pytest.fail, "127.0.0.1", port)
+        with socket.create_connection(("127.0.0.1", port)):  # who comes early waits
+            return table.page
+
+    server.serve(prepared, "127.0.0.1", port)
+
+
+class Busy:
+    """A tab that computes until it is left, or for longer than a server's patience."""
+
+    def __init__(self) -> None:
+        self.begun, self.left = threading.Event(), threading.Event()
+
+    def greet(self) -> list[server.Reply]:
+        return []
+
+    def answer(self, said: server.Said) -> list[server.Reply]:
+        self.begun.set()
+        self.left.wait(1.5)
+        return []
+
+    def leave(self) -> None:
+        self.left.set()
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_ctrl_c_while_a_tab_computes_ends_quietly(caplog, twice):
+    door, busy = server._door("127.0.0.1", 0), Busy()
+    port = door.getsockname()[1]
+    running = server.ready(server.Page("play", lambda: busy), TOKEN, "127.0.0.1", port)
+    thread = threading.Thread(target=running.run, args=([door],), daemon=True)
+    thread.start()
+    with connect(f"ws://127.0.0.1:{port}/{TOKEN}/talk", origin=f"http://127.0.0.1:{port}") as tab:
+        tab.send('{"do": "compute"}')
+        assert busy.begun.wait(60)
+        running.should_exit, running.force_exit = True, twice  # what uvicorn makes of Ctrl-C
+        thread.join(60)
+    assert not thread.is_alive() and caplog.messages == []
+
+
 def test_another_host_is_warned_about(monkeypatch, capsys, table):
     import uvicorn
 
@@ -504,6 +589,19 @@ def test_clips_to_start_from_are_of_the_split_test_else_of_one_that_is_there(run
     assert drive.table([run], tmp_path, tmp_path / "whole").clips == ["all/clip_0"]
     assert drive.table([run], tmp_path, tmp_path / "parted").clips == ["test/clip_0"]
     assert drive.table([run], tmp_path, tmp_path / "parted", "train").clips == ["train/clip_0"]
+
+
+def test_a_split_that_is_not_there_is_not_advised_to_be_prepared(run, sprites, tmp_path):
+    root = sprites.parents[2]
+    with pytest.raises(UsageError, match='no split of wsprites "nosuch"; known: test, train'):
+        drive.table([run], tmp_path, Path("wsprites"), "nosuch", root)
+    with pytest.raises(UsageError, match='no split "nosuch"'):
+        drive.table([run], tmp_path, sprites, "nosuch")
+    tiny.write_outputs(tmp_path / "clips", {"a": tiny.noise(1, 0)[0]})
+    for split in ("test", "test+train"):
+        with pytest.raises(UsageError, match="no store, and so without splits"):
+            drive.table([run], tmp_path, tmp_path / "clips", split)
+    assert drive.table([run], tmp_path, tmp_path / "clips").clips == ["a"]
 
 
 # The page in a browser

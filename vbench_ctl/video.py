@@ -8,8 +8,8 @@ import platform
 import re
 import struct
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -258,8 +258,9 @@ def write(
 @lru_cache(maxsize=1 << 16)  # where lengths are asked for again and again
 def _probe_video(path: Path, _size: int, _mtime: int) -> Info:
     with _opened(path) as (_, stream):
-        first = next(_decoded(path))
-        height, width = next(_upright([first])).shape[:2]
+        with closing(_decoded(path)) as decoded:  # a generator that is left lying swallows Ctrl-C
+            first = next(decoded)
+            height, width = next(_upright([first])).shape[:2]
         (codec, lossless), rate = _coding(stream), stream.average_rate
         return Info(
             frames=stream.frames or None,
@@ -337,7 +338,7 @@ def _declared_length(head: bytes, container_format: str) -> int:
     return 0
 
 
-def _decoded(path: Path, start: int = 0, seek: bool = True) -> Iterator[Any]:
+def _decoded(path: Path, start: int = 0, seek: bool = True) -> Generator[Any, None, None]:
     """Yield the displayed frames from index `start` on, seeking there where that is certain to be exact."""
     index, time = _clean_cut(path, start) if seek and start >= SEEK_FROM else (0, None)
     with _opened(path) as (container, stream):

@@ -31,10 +31,11 @@ def command(
         vbench-ctl annotate stores/bair-hd/256@1 --split train --out arms
         vbench-ctl train ccvs --data bair-hd --recipe bair-hd-state --set data.control.dataset=arms
     """
-    from vbench_ctl import files, sources
+    from vbench_ctl import files, pairing
     from vbench_ctl.play import annotate, server
 
-    source = sources.open_source(clips, split)
+    source = pairing.open_real(clips, None, split)
+    annotate.check_place(out, clips)
     with files.locked(out):
         files.sweep(out)
         desk = annotate.desk(source, out, frames, seed)

@@ -10,7 +10,11 @@ from vbench_ctl.remote import Url
 
 @click.command()
 @click.argument("outputs", nargs=-1, type=_shared.CLIPS, metavar="[OUTPUTS]...")
-@click.option("--real", type=_shared.CLIPS, help="The real clips: shown beside for control, among the rest for real.")
+@click.option(
+    "--real",
+    type=_shared.CLIPS,
+    help="Real clips, such as outputs of truth: shown beside for control, among the rest for real.",
+)
 @click.option("--split", help="Which split of --real, if that is a store with several.")
 @click.option(
     "--question",
@@ -49,6 +53,7 @@ def command(
     \b
     Examples:
         vbench-ctl blind outputs/glass outputs/ccvs --question real --out answers.csv
+        vbench-ctl blind outputs/glass outputs/ccvs --question control --real outputs/truth --out answers.csv
         vbench-ctl blind --report answers.csv --json
     """
     from vbench_ctl import leaderboard
@@ -66,5 +71,5 @@ def command(
     if not out:
         raise click.UsageError("say with --out which CSV file answers are added to")
     poll = blind.poll(outputs, out, question, real, split, seed, rater, limit)
-    click.echo(f"{len(poll.questions)} questions, {poll.done()} of them answered", err=True)
+    click.echo(f"{len(poll.questions)} questions, {len(poll.answered())} of them answered", err=True)
     server.serve(lambda: poll.page, host, port, root)

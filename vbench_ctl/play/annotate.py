@@ -3,19 +3,22 @@
 It stands in for the tool of 16lemoing/ccvs, whose states are (x, y) in parts of the frame, from its top left corner.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vbench_ctl import tracks, video
+from vbench_ctl import pairing, tracks, video
 from vbench_ctl.errors import UsageError
 from vbench_ctl.play import server
 from vbench_ctl.play.server import Frames, Page, Reply, Said
 from vbench_ctl.protocols import Case
+from vbench_ctl.remote import Url
 from vbench_ctl.sources import Source
 
 TRACK = "state"
+DRAWS = 10  # for each frame there is, which find nearly all of them
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,41 @@ class Desk:
         return [at for at in range(len(self.frames)) if not self.place(at).exists()]
 
 
+def check_place(out: Path, clips: Path | Url) -> None:
+    """Refuse to put marks among the clips, or into a folder with clips that are no marks."""
+    place = out.resolve()
+    if isinstance(clips, Path) and clips.resolve() in (place, *place.parents):
+        raise UsageError(f"{out}: lies among the clips to annotate; choose another --out")
+    for path in sorted(out.rglob("*")):
+        is_clip = path.suffix.lower() in (*video.VIDEOS, *video.IMAGES) and not path.name.startswith(".")
+        if path.name == "manifest.json" or (is_clip and not _is_mark(path)):
+            raise UsageError(f"{out}: holds {path.relative_to(out)}, which is no mark; choose another --out")
+
+
+def _is_mark(path: Path) -> bool:
+    state = tracks.read(tracks.beside(path), [TRACK]).get(TRACK)
+    return state is not None and state.shape == (1, 2)
+
+
 def desk(source: Source, out: Path, count: int, seed: int = 0) -> Desk:
-    """Choose so many frames, going through all clips in random order again and again; the seed decides which."""
-    rng = np.random.default_rng(seed)
-    total = sum(source.length(clip) for clip in source.ids)
+    """Choose so many frames; the seed decides which."""
+    lengths = pairing.lengths(source)
+    wanted = min(count, sum(length for _, length in lengths))
+    draws = _draws(lengths, np.random.default_rng(seed))
     chosen: dict[tuple[str, int], None] = {}
-    while len(chosen) < min(count, total):
-        for clip in rng.permutation(len(source.ids)):
-            name = source.ids[clip]
-            chosen.setdefault((name, int(rng.integers(source.length(name)))))
-    return Desk(source, [Case(clip, frame, 1) for clip, frame in list(chosen)[:count]], out)
+    while len(chosen) < wanted:
+        chosen[next(draws)] = None
+    return Desk(source, [Case(clip, frame, 1) for clip, frame in chosen], out)
+
+
+def _draws(lengths: Sequence[tuple[str, int]], rng: np.random.Generator) -> Iterator[tuple[str, int]]:
+    """Yield a frame of each clip in random order, again and again; in the end all there are, so that none is waited for."""
+    for _ in range(DRAWS * sum(length for _, length in lengths) // len(lengths)):
+        for at in rng.permutation(len(lengths)):
+            clip, length = lengths[at]
+            yield clip, int(rng.integers(length))
+    frames = [(clip, frame) for clip, length in lengths for frame in range(length)]
+    yield from (frames[at] for at in rng.permutation(len(frames)))
 
 
 class Annotator:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import files
+from vbench_ctl import files, pairing
 from vbench_ctl.errors import UsageError, VbenchError
 from vbench_ctl.play.server import Frames, Page, Reply, Said
 from vbench_ctl.remote import Url
@@ -38,6 +39,11 @@ class Answer:
     left: str
     right: str
     answer: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What a rater is asked once."""
+        return (self.rater, self.question, self.protocol, *Question(self.clip, self.left, self.right).key)
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ class Poll:
     questions: list[Question]
     out: Path
     rater: str
-    asked: set[tuple[str, ...]] = field(default_factory=set)  # in other tabs, or answered
+    asked: set[tuple[str, ...]] = field(default_factory=set)  # in a tab, or answered
+    unreadable: set[Question] = field(default_factory=set)
     lock: Any = field(default_factory=threading.Lock)
 
     @property
@@ -75,15 +82,32 @@ class Poll:
     def following(self) -> Question | None:
         """Return the next question, which no other tab gets."""
         with self.lock:
+            self.asked |= self.answered()
             left = (question for question in self.questions if question.key not in self.asked)
             found = next(left, None)
             self.asked |= {found.key} if found else set()
             return found
 
-    def done(self) -> int:
-        """Return how many of the questions this rater has answered."""
-        keys = {question.key for question in self.questions}
-        return len(keys & _answered(self.out, self.rater, self.kind, self.protocol))
+    def clips(self, question: Question) -> list[np.ndarray]:
+        """Return the clips of a question; where they cannot be read, tell whoever serves the page, and ask no more."""
+        shown = [self.sides[question.left], self.sides[question.right]]
+        shown += [self.real] if self.kind == "control" and self.real else []
+        try:
+            return [source.frames(question.clip) for source in shown]
+        except (VbenchError, OSError) as error:
+            print(f'a pair is not asked about on "{question.clip}": {error}', file=sys.stderr, flush=True)
+            self.unreadable.add(question)
+            return []
+
+    def progress(self) -> dict[str, int]:
+        """Return how many questions this rater has answered, and of how many."""
+        return {"done": len(self.answered()), "of": len(self.questions) - len(self.unreadable)}
+
+    def answered(self) -> set[tuple[str, ...]]:
+        """Return which questions this rater has answered, here or at another server."""
+        held = {answer.key for answer in read(self.out)} if self.out.exists() else set()
+        asker = (self.rater, self.kind, self.protocol)
+        return {question.key for question in self.questions if (*asker, *question.key) in held}
 
 
 def poll(
@@ -100,8 +124,12 @@ def poll(
 
     Real clips compete where the question is what looks real; where it is control they are shown as what was asked for.
     """
+    if not rater.isprintable():
+        raise UsageError(f"--rater {rater!a}: has characters that nobody sees; give a name without them")
+    if split and not real:
+        raise UsageError("--split is of the real clips; give them with --real, or leave it out")
     sides = _sides(outputs)
-    truth = open_source(real, split) if real else None
+    truth = pairing.open_real(real, None, split) if real else None
     if kind == "control" and truth is None:
         raise UsageError("what follows the control better is seen beside the real clip; give them with --real")
     if kind == "real" and truth:
@@ -113,8 +141,7 @@ def poll(
         raise UsageError(f"the outputs are of {', '.join(map(repr, sorted(protocols)))}; compare those of one protocol")
     protocol = protocols.pop() or (truth.name if truth else "-")
     questions = _questions(sides, truth if kind == "control" else None, seed)[:limit]
-    asked = _answered(out, rater, kind, protocol)
-    return Poll(kind, sides, truth, protocol, questions, out, rater, asked)
+    return Poll(kind, sides, truth, protocol, questions, out, rater)
 
 
 def _sides(outputs: Sequence[Path | Url]) -> dict[str, Source]:
@@ -133,13 +160,19 @@ def _sides(outputs: Sequence[Path | Url]) -> dict[str, Source]:
 def _questions(sides: dict[str, Source], shown: Source | None, seed: int) -> list[Question]:
     """Return all pairs of models on all clips they share, in an order and with sides that the seed decides."""
     rng = np.random.default_rng(seed)
-    allowed = set(shown.ids) if shown else None
     found = []
     for a, b in combinations(sorted(sides), 2):
-        common = set(sides[a].ids) & set(sides[b].ids) & (allowed if allowed is not None else set(sides[a].ids))
-        if not common:
+        common = set(sides[a].ids) & set(sides[b].ids)
+        if not common and REAL not in (a, b):
             raise UsageError(
                 f'"{a}" and "{b}" have no clip of the same name; generate for one protocol, or record together'
+            )
+        common &= set(shown.ids) if shown else common
+        if not common:
+            name = next(iter(sides.values())).ids[0]
+            raise UsageError(
+                f'no clip of --real is called as those of the outputs are, such as "{name}"; give the outputs of '
+                "vbench-ctl generate truth for the same protocol"
             )
         found += [(clip, a, b) for clip in sorted(common)]
     swapped = rng.random(len(found)) < 0.5
@@ -151,9 +184,11 @@ def _questions(sides: dict[str, Source], shown: Source | None, seed: int) -> lis
 
 
 def append(path: Path, answer: Answer) -> None:
-    """Add a line to the file of answers in one step."""
+    """Add a line to the file of answers in one step, unless it holds this rater's answer already."""
     with files.turn(path):
-        held = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        if path.exists() and answer.key in {each.key for each in read(path)}:
+            return
+        held = path.read_bytes().decode("utf-8-sig") if path.exists() else ""  # line ends stay what they are
         held = held or _line([f.name for f in fields(Answer)])
         end = "" if held.endswith("\n") else "\n"  # not every editor ends the last line
         files.write_text(path, held + end + _line([files.cell(text) for text in astuple(answer)]))
@@ -180,15 +215,8 @@ def read(path: Path) -> list[Answer]:
 
 def _line(cells: Sequence[str]) -> str:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
-
-
-def _answered(path: Path, rater: str, kind: str, protocol: str) -> set[tuple[str, ...]]:
-    if not path.exists():
-        return set()
-    mine = (a for a in read(path) if (a.rater, a.question, a.protocol) == (rater, kind, protocol))
-    return {Question(answer.clip, answer.left, answer.right).key for answer in mine}
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # puts cells that hold either in quotes
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 # One tab
@@ -206,9 +234,11 @@ class Voter:
 
     def answer(self, said: Said) -> list[Reply]:
         """Write down an answer, and ask the next question."""
-        if said["do"] != "answer" or said.get("answer") not in ANSWERS or not self.question:
-            raise UsageError(f"expected an answer among {', '.join(ANSWERS)} to a question; reload the page")
         shared, question = self.shared, self.question
+        if said["do"] != "answer" or said.get("answer") not in ANSWERS or not question:
+            raise UsageError(f"expected an answer among {', '.join(ANSWERS)} to a question; reload the page")
+        if said.get("number") != shared.questions.index(question):
+            raise UsageError("that answer is not to the pair that is shown; reload the page")
         at = datetime.now(UTC).isoformat(timespec="seconds")
         words = (shared.rater, shared.kind, shared.protocol, question.clip, question.left, question.right)
         append(shared.out, Answer(at, *words, said["answer"]))
@@ -220,13 +250,10 @@ class Voter:
             self.shared.asked -= {self.question.key} if self.question else set()
 
     def _next(self) -> Reply:
-        shared = self.shared
-        self.question = shared.following()
-        about = {"done": shared.done(), "of": len(shared.questions)}
-        if not self.question:
-            return {"kind": "end", **about}
-        clip = self.question.clip
-        clips = [shared.sides[name].frames(clip) for name in (self.question.left, self.question.right)]
-        if shared.kind == "control" and shared.real:
-            clips.append(shared.real.frames(clip))
-        return Frames({"kind": "pair", **about}, clips)
+        """Return the next pair that can be seen; only then is it what an answer is to."""
+        shared, self.question = self.shared, None
+        while question := shared.following():
+            if clips := shared.clips(question):
+                self.question = question
+                return Frames({"kind": "pair", "number": shared.questions.index(question), **shared.progress()}, clips)
+        return {"kind": "end", **shared.progress()}

@@ -1,5 +1,7 @@
 """The page on which a person drives trained models, side by side under the same keys, beside the world if there is one."""
 
+import itertools
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -9,22 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from vbench_ctl import registry, resize, runs, sources, store, training, video
+from vbench_ctl import pairing, registry, resize, runs, sources, store, training, video
 from vbench_ctl.controls import TOLD
-from vbench_ctl.errors import UsageError, VbenchError
+from vbench_ctl.errors import UsageError, VbenchError, unknown
 from vbench_ctl.play import recording, server
 from vbench_ctl.play.player import Control, Player, Start, entry
 from vbench_ctl.play.recording import Take
 from vbench_ctl.play.server import Frames, Page, Reply, Said
 from vbench_ctl.protocols import Case
 from vbench_ctl.remote import Url
-from vbench_ctl.sources import Source
+from vbench_ctl.sources import JoinedSource, Source
 
 STARTS = 24  # clips to choose from
 STEPS = 600  # of a drive: all its frames are kept, to be recorded
 UNDONE = 32  # steps: a model's state may hold what it remembers of many frames
 PREVIEW = 96  # height of the pictures to choose from
 TRUTH = "truth"  # the folder of a recording that others are scored against
+WORLD, RECORDED = "world", "recorded clip"  # what stands beside the models
 
 
 @dataclass(frozen=True)
@@ -87,27 +90,41 @@ def table(
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Name runs after their folders; a name that comes again gets a number."""
-    names = [path.resolve().name for path in paths]
-    return [
-        name if names.count(name) == 1 else f"{name}-{names[: at + 1].count(name)}" for at, name in enumerate(names)
-    ]
+    """Name runs after their folders; a name that comes again, or that something else has, gets a number."""
+    folders = [path.resolve().name for path in paths]
+    names: list[str] = []
+    for folder in folders:
+        alone = folders.count(folder) == 1 and folder not in (TRUTH, WORLD, RECORDED)
+        numbered = (f"{folder}-{number}" for number in itertools.count(1))
+        names.append(folder if alone else next(name for name in numbered if name not in (*folders, *names)))
+    return names
 
 
 def _source(run: Path, real: Path | Url | None, split: str | None, root: Path | None) -> Source:
-    if real:
-        if not split and store.is_store(real):  # test, else the first that is there
-            split = min(store.read_manifest(real)["splits"], key=lambda name: name != "test", default=None)
-        return training.open_data(training.DataSettings(dataset=str(real)), split or "test", root)
-    data = next(reversed(runs.open_run(run).recipe.data.values()))
-    splits = [split] if split else list(dict.fromkeys(["test", data.validation, data.split]))
+    data = training.DataSettings(dataset=str(real)) if real else next(reversed(runs.open_run(run).recipe.data.values()))
+    if split:
+        return _split_of(data, split, root)
+    if real:  # test, else the first that is there
+        there = store.read_manifest(real)["splits"] if store.is_store(real) else {}
+        return training.open_data(data, min(there, key=lambda name: name != "test", default="test"), root)
     refusals = []
-    for each in filter(None, splits):
+    for each in filter(None, dict.fromkeys(["test", data.validation, data.split])):
         try:
             return training.open_data(data, each, root)
         except VbenchError as error:
             refusals.append(error)
     raise VbenchError(f"{run}: no clips to start from ({refusals[-1]}); give some with --real")
+
+
+def _split_of(data: training.DataSettings, split: str, root: Path | None) -> Source:
+    """Open the split that was asked for, and nothing else in its place."""
+    leaf: Any = registry.find("datasets", data.dataset)
+    for name in split.split("+") if leaf else ():
+        if name not in leaf.SPLITS:
+            raise unknown(f"split of {data.dataset}", name, leaf.SPLITS)
+    source = training.open_data(data, split, root)
+    pairing.check_split(source.parts[0] if isinstance(source, JoinedSource) else source, split)
+    return source
 
 
 # One tab
@@ -193,11 +210,11 @@ class Drive:
         self.world = shared.world(name, self.frame)
         sides = [self._side(model, frame, entries) for model in shared.models]
         if self.world:
-            sides.append(Side.begun("world", self.world, frame[0]))
+            sides.append(Side.begun(WORLD, self.world, frame[0]))
         else:
             stop = min(shared.source.length(name), self.frame + 1 + STEPS)
             real = shared.source.frames(name, self.frame + 1, stop) if stop > self.frame + 1 else frame[:0]
-            sides.append(Side.begun("recorded clip", _replayed(real, frame), frame[0]))
+            sides.append(Side.begun(RECORDED, _replayed(real, frame), frame[0]))
         self.sides = sides
         for each in script:
             self._go(each)
@@ -283,8 +300,10 @@ class Drive:
             takes.append(Take(TRUTH, np.concatenate(truth.clips), truth.tracks()))
         case = Case(name, self.frame, steps + 1)
         made = recording.save(shared.out / kind, case, takes, self._fps, self.seed)
-        models = [made.folder / model.name for model in shared.models]
-        commands = [] if kind == "free" else [f"vbench-ctl score {at} --real {made.folder / TRUTH}" for at in models]
+        commands = [
+            shlex.join(["vbench-ctl", "score", f"{made.folder / model.name}", "--real", f"{made.folder / TRUTH}"])
+            for model in (shared.models if kind != "free" else ())
+        ]
         places = {"folder": str(made.folder), "film": str(made.film), "commands": commands}
         return [{"kind": "recorded", "frames": steps + 1, **places}]
 

@@ -6,6 +6,7 @@ browser sends names a file: pages are looked up among those of the package, clip
 
 import asyncio
 import contextlib
+import errno
 import importlib.resources
 import importlib.util
 import json
@@ -38,6 +39,10 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",  # the address holds the token
     "cache-control": "no-store",
+}
+MENDS: dict[int | None, str] = {  # of an address that cannot be listened to; of others the host is at fault
+    errno.EADDRINUSE: "another page may be open, choose another --port",
+    errno.EACCES: "choose a --port from 1024 on",
 }
 POLICY, TRY_LATER, TOO_LARGE = 1008, 1013, 1009  # RFC 6455 and IANA's registry of WebSocket close codes
 
@@ -114,7 +119,7 @@ def ready(page: Page, token: str, host: str, port: int) -> "Server":
         server_header=False,
         ws_max_size=LARGEST,
         ws_per_message_deflate=False,  # pixels over loopback: compressing them takes longer than sending
-        timeout_graceful_shutdown=1,
+        lifespan="off",  # nothing is begun or ended with it
     )
     return uvicorn.Server(config)
 
@@ -137,11 +142,12 @@ def _door(host: str, port: int) -> socket.socket:
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         door.bind((host, port))
-    except OSError as error:
+        door.listen()  # so that nobody else takes it while the page is prepared
+    except (OSError, UnicodeError) as error:
         door.close()
-        raise VbenchError(
-            f"{host} port {port}: cannot be listened to ({error.strerror}); another page may be open, choose another --port"
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        mend = MENDS.get(getattr(error, "errno", None), "give an address of this machine as --host, or leave it out")
+        raise VbenchError(f"{host} port {port}: cannot be listened to ({reason}); {mend}") from error
     return door
 
 
@@ -243,7 +249,7 @@ class _Tabs:
         self.open += 1
         try:
             await self._converse(socket)
-        except WebSocketDisconnect:
+        except (WebSocketDisconnect, asyncio.CancelledError):  # the tab has gone, or the server ends
             pass
         finally:
             self.open -= 1
@@ -252,8 +258,8 @@ class _Tabs:
         visitor = await asyncio.to_thread(self.page.visitor)
         try:
             await _send(socket, await asyncio.to_thread(_excused, visitor.greet))
-            while True:
-                text = await socket.receive_text()
+            while (message := await socket.receive())["type"] == "websocket.receive":
+                text = message.get("text") or ""  # bytes are nothing that a page says
                 if len(text) > LARGEST:
                     await socket.close(TOO_LARGE)
                     return
@@ -267,13 +273,13 @@ async def _send(socket: Any, replies: Sequence[Reply]) -> None:
         if isinstance(reply, Frames):
             await socket.send_bytes(reply.packed())
         else:
-            await socket.send_json(reply)
+            await socket.send_text(json.dumps(reply))  # in ASCII: what a browser said may be half a character
 
 
 def _excused(function: Callable[..., list[Reply]], *arguments: Any) -> list[Reply]:
     try:
         return function(*arguments)
-    except VbenchError as error:
+    except (VbenchError, OSError) as error:
         return [{"kind": "error", "text": str(error)}]
 
 

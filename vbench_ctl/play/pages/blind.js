@@ -52,7 +52,7 @@ function show() {
 }
 
 function choose(answer) {
-  if (byId("choose-left").disabled || !link.say({ do: "answer", answer })) return;
+  if (byId("choose-left").disabled || !link.say({ do: "answer", answer, number: pair.number })) return;
   enable(false);
 }
 
