@@ -169,7 +169,7 @@ def test_memory_does_not_grow_with_the_number_of_clips(toy, monkeypatch):
         finally:
             tracemalloc.stop()
 
-    most(8)  # what is imported and kept stays
+    most(48)  # what is imported and kept stays
     pixels = 2 * 32 * math.prod(SHAPE)
     assert most(48) - most(16) < pixels / 2  # draws of the bootstrap grow
 
