@@ -1,7 +1,7 @@
 """Fills the pages with what the code says of itself: a line `<!-- WORD NAME -->` becomes what WORD says of NAME.
 
 mkdocs calls on_page_markdown (mkdocs.yml); nothing here is run when the toolkit is used. What is read without mkdocs holds its
-tables itself, between `<!-- table PROTOCOL METRIC... -->` and `<!-- end -->`, and
+tables itself, between `<!-- table PROTOCOL METRIC... -->`, or `<!-- table costs -->`, and `<!-- end -->`, and
 
     python docs/pages.py README.md results/reproduced/README.md
 
@@ -40,13 +40,31 @@ def with_boards(markdown: str) -> str:
 
 
 def board(protocol: str, metrics: Sequence[str]) -> str:
-    """Return the table of a protocol, with some columns or all, and what is to be said of these."""
+    """Return the table of a protocol, with some columns or all, and what is to be said of these; or that of costs."""
+    if protocol == "costs":
+        return costs()
     rows = leaderboard.select(leaderboard.reproduced_rows(), [protocol])
     (table,) = leaderboard.tables(r for r in rows if not metrics or r.metric in metrics)
     table = replace(table, columns=sorted(table.columns, key=lambda c: metrics.index(c.metric) if metrics else 0))
     lines = [[model, *(_plain(cells.get(c)) for c in table.columns)] for model, cells in table.cells.items()]
     said = [f"- {line}" for line in (*leaderboard.floors(table), *table.remarks)]
     return "\n".join([grid(["model", *table.labels()], lines), *([""] if said else []), *said])
+
+
+def costs() -> str:
+    """Return the CPU-minutes that each trained run took to be trained, to answer a protocol and to be scored."""
+    answered: dict[tuple[str, str], list[Row]] = {}
+    for r in leaderboard.reproduced_rows():
+        if "run" in r.provenance["generated"]:
+            answered.setdefault((r.model, r.protocol), []).append(r)
+    lines = []
+    for key, rows in answered.items():
+        made = rows[0].provenance["generated"]
+        stages = [stage.get("cpu_seconds") for stage in made["run"]["stages"].values() if stage["steps"]]
+        trained = "not kept" if None in stages else f"{sum(stages) / 60:.1f}"
+        scored = {tuple(r.provenance["made"]["command"]): r.provenance["made"]["cpu_seconds"] for r in rows}
+        lines.append([*key, trained, f"{made['cpu_seconds'] / 60:.1f}", f"{sum(scored.values()) / 60:.1f}"])
+    return grid(["run", "protocol", "trained", "generated", "scored"], lines)
 
 
 def _plain(row: Row | None) -> str:
