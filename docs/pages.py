@@ -5,7 +5,8 @@ tables itself, between `<!-- table PROTOCOL METRIC... -->`, or `<!-- table costs
 
     python docs/pages.py README.md results/reproduced/README.md
 
-makes them anew from the rows that come with the toolkit.
+makes them anew from the rows that come with the toolkit, and so numbers in the text: 20.3<!-- PROTOCOL MODEL METRIC -->, or of
+a frame, <!-- PROTOCOL MODEL METRIC[-1] -->, with as many decimals as stand there.
 """
 
 import dataclasses
@@ -25,6 +26,7 @@ from vbench_ctl.rows import Row
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"^<!-- ([a-z]+)(?: ([\w./@+-]+))? -->$", re.MULTILINE)
 BOARD = re.compile(r"^(<!-- table (\S+)((?: \S+)*) -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
+SAID = re.compile(r"-?\d+(?:\.(\d+))?(<!-- (\S+@\d+) (\S+) ([\w-]+)(?:\[(-?\d+)\])? -->)")
 REPRODUCED = "results/reproduced/README.md"
 KEPT = ("measured", "end")  # marks of pages that hold their numbers themselves
 
@@ -35,8 +37,16 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def with_boards(markdown: str) -> str:
-    """Return a text with the tables between its marks made from the rows that come with the toolkit."""
-    return BOARD.sub(lambda mark: f"{mark[1]}{board(mark[2], mark[3].split())}\n{mark[4]}", markdown)
+    """Return a text with its tables and marked numbers made from the rows that come with the toolkit."""
+    markdown = BOARD.sub(lambda mark: f"{mark[1]}{board(mark[2], mark[3].split())}\n{mark[4]}", markdown)
+    return SAID.sub(lambda mark: said(mark[3], mark[4], mark[5], mark[6], len(mark[1] or "")) + mark[2], markdown)
+
+
+def said(protocol: str, model: str, metric: str, frame: str | None, decimals: int) -> str:
+    """Return the number of a row, or of one of its frames, as a text says it."""
+    (row,) = (r for r in leaderboard.reproduced_rows() if (r.protocol, r.model, r.metric) == (protocol, model, metric))
+    value = row.value if frame is None else row.per_frame[int(frame)]
+    return f"{value:.{decimals}f}"
 
 
 def board(protocol: str, metrics: Sequence[str]) -> str:
@@ -393,7 +403,8 @@ def commands() -> str:
 
 def file(path: str) -> str:
     """Return a markdown file of the repository below its headline, with links as they lead from the pages."""
-    text = re.sub(r"^<!-- .* -->\n", "", (ROOT / path).read_text("utf-8").partition("\n")[2], flags=re.MULTILINE)
+    body = (ROOT / path).read_text("utf-8").partition("\n")[2]
+    text = re.sub(r"^<!-- .* -->\n|<!-- .*? -->", "", body, flags=re.MULTILINE)
     return re.sub(r"\[([^\]]*)\]\(([^)#:]+)(#[^)]*)?\)", lambda link: _led(ROOT / path, *link.groups("")), text).strip()
 
 

@@ -115,6 +115,18 @@ def test_tables_are_made_of_the_rows(pages, name):
     assert first and pages.with_boards(text.replace(first[0], "9.99 [")) == text
 
 
+def test_numbers_in_the_text_are_those_of_the_rows(pages):
+    text = (ROOT / "results/reproduced/README.md").read_text("utf-8")
+    changed = re.sub(
+        r"\d+\.\d+(<!-- \S+@)",
+        lambda mark: f"9.{'9' * len(mark[0].partition('.')[2].partition('<')[0])}{mark[1]}",
+        text,
+    )
+    assert changed.count("9.9") > text.count("9.9") + 10 and pages.with_boards(changed) == text
+    with pytest.raises(ValueError, match="not enough values"):
+        pages.with_boards("1.0<!-- wsprites-control@1 nobody psnr -->")
+
+
 def test_a_board_has_the_remarks_of_its_columns_alone(pages):
     remark = "action: shuffled-control stands above"
     assert remark in pages.board("wsprites-control@1", ["action", "psnr"])
