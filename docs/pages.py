@@ -3,7 +3,7 @@
 mkdocs calls on_page_markdown (mkdocs.yml); nothing here is run when the toolkit is used. What is read without mkdocs holds its
 tables itself, between `<!-- table PROTOCOL METRIC... -->`, or `<!-- table costs -->`, and `<!-- end -->`, and
 
-    python docs/pages.py README.md results/reproduced/README.md
+    python docs/pages.py README.md results/reproduced/README.md docs/baselines/*.md
 
 makes them anew from the rows that come with the toolkit, and so numbers in the text: 20.3<!-- PROTOCOL MODEL METRIC -->, or of
 a frame, <!-- PROTOCOL MODEL METRIC[-1] -->, with as many decimals as stand there.
