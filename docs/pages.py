@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,12 +40,12 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def with_boards(markdown: str) -> str:
     """Return a text with its tables and marked numbers made from the rows that come with the toolkit."""
     markdown = BOARD.sub(lambda mark: f"{mark[1]}{board(mark[2], mark[3].split())}\n{mark[4]}", markdown)
-    return SAID.sub(lambda mark: said(mark[3], mark[4], mark[5], mark[6], len(mark[1] or "")) + mark[2], markdown)
+    return SAID.sub(lambda mark: number(mark[3], mark[4], mark[5], mark[6], len(mark[1] or "")) + mark[2], markdown)
 
 
-def said(protocol: str, model: str, metric: str, frame: str | None, decimals: int) -> str:
+def number(protocol: str, model: str, metric: str, frame: str | None, decimals: int) -> str:
     """Return the number of a row, or of one of its frames, as a text says it."""
-    (row,) = (r for r in leaderboard.reproduced_rows() if (r.protocol, r.model, r.metric) == (protocol, model, metric))
+    (row,) = (r for r in _rows() if (r.protocol, r.model, r.metric) == (protocol, model, metric))
     value = row.value if frame is None else row.per_frame[int(frame)]
     return f"{value:.{decimals}f}"
 
@@ -53,7 +54,7 @@ def board(protocol: str, metrics: Sequence[str]) -> str:
     """Return the table of a protocol, with some columns or all, and what is to be said of these; or that of costs."""
     if protocol == "costs":
         return costs()
-    rows = leaderboard.select(leaderboard.reproduced_rows(), [protocol])
+    rows = leaderboard.select(_rows(), [protocol])
     (table,) = leaderboard.tables(r for r in rows if not metrics or r.metric in metrics)
     table = replace(table, columns=sorted(table.columns, key=lambda c: metrics.index(c.metric) if metrics else 0))
     lines = [[model, *(_plain(cells.get(c)) for c in table.columns)] for model, cells in table.cells.items()]
@@ -63,18 +64,30 @@ def board(protocol: str, metrics: Sequence[str]) -> str:
 
 def costs() -> str:
     """Return the CPU-minutes that each trained run took to be trained, to answer a protocol and to be scored."""
-    answered: dict[tuple[str, str], list[Row]] = {}
-    for r in leaderboard.reproduced_rows():
-        if "run" in r.provenance["generated"]:
-            answered.setdefault((r.model, r.protocol), []).append(r)
     lines = []
-    for key, rows in answered.items():
+    for key, rows in _answers(_rows()).items():
         made = rows[0].provenance["generated"]
         stages = [stage.get("cpu_seconds") for stage in made["run"]["stages"].values() if stage["steps"]]
         trained = "not kept" if None in stages else f"{sum(stages) / 60:.1f}"
         scored = {tuple(r.provenance["made"]["command"]): r.provenance["made"]["cpu_seconds"] for r in rows}
         lines.append([*key, trained, f"{made['cpu_seconds'] / 60:.1f}", f"{sum(scored.values()) / 60:.1f}"])
     return grid(["run", "protocol", "trained", "generated", "scored"], lines)
+
+
+def _answers(held: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Group the rows with a value of trained runs by run and protocol, where they know what making the clips took."""
+    answered: dict[tuple[str, str], list[Row]] = {}
+    for r in held:
+        made = r.provenance.get("generated", {})
+        if "run" in made and "cpu_seconds" in made and r.value is not None:
+            answered.setdefault((r.model, r.protocol), []).append(r)
+    return answered
+
+
+@cache
+def _rows() -> list[Row]:
+    """Return the rows that come with the toolkit, read once for all that pages say of them."""
+    return leaderboard.reproduced_rows()
 
 
 def _plain(row: Row | None) -> str:
@@ -224,7 +237,7 @@ def baseline(name: str) -> str:
             "### Recipes",
             grid(["recipe", "what"], [[f"`{recipe}`", _comment(text)] for recipe, text in found.items()]),
         ]
-    held = [r for r in leaderboard.reproduced_rows() if r.model == name or r.model.startswith(f"{name}-")]
+    held = [r for r in _rows() if r.model == name or r.model.startswith(f"{name}-")]
     if held:
         parts += ["### Results", _results(held)]
     if making := _making(held):
@@ -260,13 +273,8 @@ class Making(NamedTuple):
 
 def _making(held: Iterable[Row]) -> dict[tuple[str, str], Making]:
     """Return the clips that trained runs made for protocols, and their CPU-seconds where the rows have them."""
-    answered: dict[tuple[str, str], list[Row]] = {}
-    for r in held:
-        made = r.provenance.get("generated", {})
-        if "run" in made and "cpu_seconds" in made and r.value is not None:
-            answered.setdefault((r.model, r.protocol), []).append(r)
     found = {}
-    for key, rows in answered.items():
+    for key, rows in _answers(held).items():
         p, made = protocols.load(key[1]), rows[0].provenance["generated"]
         sets = {word for r in rows for word in tokens.metric(r.metric).sets}  # a model may lack some that are asked for
         clips = p.answers if p.unconditional else max(r.n for r in rows) * p.answers * (1 + len(sets))
@@ -350,7 +358,7 @@ LINE = 1e9  # bits in a second, assumed
 
 def jobs() -> str:
     """Carry measured costs of a clip forward to large jobs."""
-    making, lines = _making(leaderboard.reproduced_rows()), []
+    making, lines = _making(_rows()), []
     for job, work, clips, size in JOBS:
         if isinstance(work, str):
             each, how = SECONDS[work]

@@ -222,12 +222,7 @@ def _write_index(folder: Path, manifest: dict[str, Any], new: Collection[str]) -
                 for clip_id, frames, digest in zip(shard.ids, np.diff(shard.offsets), shard.digests, strict=True):
                     if clip_id in seen:
                         where, other = seen[clip_id]
-                        made = [
-                            path
-                            for each in new
-                            if each in (other, split)
-                            for path in manifest["splits"][each]["shards"]
-                        ]
+                        made = [path for each in {other, split} & {*new} for path in manifest["splits"][each]["shards"]]
                         why = f'two clips are called "{clip_id}" (in {where} and {name}); each needs an id of its own'
                         _refuse(folder, made, why)
                     seen[clip_id] = name, split

@@ -318,7 +318,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 def _hdf5_layout(path: Path) -> str:
     with _opened(path) as file:
-        if any(name.endswith("_idx") for name in file) or any(f"{split}_data" in file for split in SPLITS):
+        if _videogpt_splits(file):
             return "videogpt"
         return "mcvd" if "len" in file else "arrays"
 
@@ -347,11 +347,16 @@ def _list(group: h5py.Group, name: str) -> h5py.Dataset:
 # where each clip starts. TATS ends the starts with the number of frames, VideoGPT does not.
 
 
+def _videogpt_splits(file: h5py.File) -> list[str]:
+    """Return the splits of a file that has where clips of one start, or frames of one of the usual splits."""
+    frames = {f"{split}_data" for split in SPLITS}
+    return list(dict.fromkeys(key.rpartition("_")[0] for key in file if key.endswith("_idx") or key in frames))
+
+
 def _find_videogpt(source: Path) -> Iterator[Source]:
     for path, name, before in _files(source, video.HDF5):
         with _opened(path) as file:
-            known = {f"{split}_data" for split in SPLITS}
-            splits = dict.fromkeys(key.rpartition("_")[0] for key in file if key.endswith("_idx") or key in known)
+            splits = _videogpt_splits(file)
             if not splits:
                 raise VbenchError(f"{path}: has no train_idx or the like, so it is no VideoGPT file")
             for split in splits:

@@ -169,9 +169,8 @@ def call(kind: str, name: str, word: str, *given: Any, **named: Any) -> Any:
     if name in _ours(kind):
         return getattr(load(kind, name), word)(*given, **named)
     (point,) = _theirs(kind)[name]
-    leaf = _load_theirs(kind, name, point)
     try:
-        found = getattr(leaf, word)(*given, **named)
+        found = getattr(point.load(), word)(*given, **named)
     except (Exception, SystemExit) as error:
         _blame(error, kind, name, point)
         raise
