@@ -22,7 +22,7 @@ import numpy as np
 from vbench_ctl import execute, files, weights
 from vbench_ctl.errors import UsageError, VbenchError, unknown
 
-VERSION = 3  # of the cache: raised when a network's features change
+VERSION = 4  # of the cache: raised when a network's features change
 WINDOW, HOP = 16, 8  # frames of a sliding window, and from the start of one to that of the next
 # In frames: JunyaoHu/common_metrics_on_video_quality begins its curves there, one frame above I3D's least.
 SHORTEST_PREFIX = 10

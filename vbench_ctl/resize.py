@@ -1,4 +1,4 @@
-"""Resizes frames by two dense matrices, one per axis, so that every published way of resizing is the same code.
+"""Resizes frames by two matrices, one per axis, so that every published way of resizing is the same code.
 
 The ways differ by where an output pixel looks in the input and how widely. Published FVDs use four of them.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # a list of datasets must not wait for torch
     from torch import Tensor
 
 ASPECTS = ("stretch", "shorter_side_crop")
+BAND = 32  # new pixels at a time: they look at few of the old ones, so that most of a whole matrix is zeros
 
 
 def resize(frames: "Tensor", size: tuple[int, int], mode: str, aspect: str = "stretch") -> "Tensor":
@@ -25,13 +26,13 @@ def resize(frames: "Tensor", size: tuple[int, int], mode: str, aspect: str = "st
     if aspect not in ASPECTS:
         raise unknown("aspect", aspect, ASPECTS)
     full = _covering(frames.shape[-2:], size) if aspect == "shorter_side_crop" else size
-    rows, columns = (
-        torch.tensor(_cropped(mode, *lengths)).to(frames) for lengths in zip(frames.shape[-2:], full, size, strict=True)
-    )
-    if frames.shape[-1] != full[1] or columns.shape[0] != full[1]:
-        frames = frames @ columns.T
-    if frames.shape[-2] != full[0] or rows.shape[0] != full[0]:
-        frames = rows @ frames
+    rows, columns = zip(frames.shape[-2:], full, size, strict=True)
+    if len(set(columns)) > 1:
+        bands = _bands(mode, *columns)
+        frames = torch.cat([frames[..., seen] @ torch.tensor(part.T).to(frames) for seen, part in bands], -1)
+    if len(set(rows)) > 1:
+        bands = _bands(mode, *rows)
+        frames = torch.cat([torch.tensor(part).to(frames) @ frames[..., seen, :] for seen, part in bands], -2)
     return frames
 
 
@@ -70,9 +71,16 @@ def _covering(have: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def _cropped(mode: str, before: int, full: int, after: int) -> np.ndarray:
+def _bands(mode: str, before: int, full: int, after: int) -> list[tuple[slice, np.ndarray]]:
+    """Return, for some new pixels after another, the old ones that they look at and the matrix from these to them."""
     start = (full - after) // 2
-    return matrix(mode, before, full)[start : start + after]
+    whole, bands = matrix(mode, before, full)[start : start + after], []
+    for first in range(0, after, BAND):
+        band = whole[first : first + BAND]
+        used = np.flatnonzero(band.any(0))
+        seen = slice(used[0], used[-1] + 1)
+        bands.append((seen, band[:, seen]))
+    return bands
 
 
 def _two_taps(source: np.ndarray, before: int) -> np.ndarray:
