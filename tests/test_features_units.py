@@ -406,13 +406,13 @@ def test_vgg_maps_are_torchvisions(net, taps):
     tensors = {f"features.{name}": value for name, value in random_state(theirs).items()}
     theirs.load_state_dict({name.removeprefix("features."): torch.from_numpy(v) for name, v in tensors.items()})
     extractor = vgg.load(tensors | {"classifier.0.weight": np.zeros((2, 2), np.float32)}, net=net)
-    x = torch.rand(2, 3, 48, 33) * 2 - 1
+    x = torch.rand(2, 3, 48, 33, generator=torch.Generator().manual_seed(0)) * 2 - 1
     found, passed = extractor.network(x), x
     for number, layer in enumerate(theirs):
         passed = layer(passed)
         if number in taps:
             expected = passed.clone()  # the next layers of theirs work in place
-            torch.testing.assert_close(found[taps.index(number)], expected, rtol=0, atol=1e-5 * float(expected.max()))
+            torch.testing.assert_close(found[taps.index(number)], expected, rtol=0, atol=3e-5 * float(expected.max()))
     assert len(found) == 5
     vgg_features = extractor.features(np.zeros((1, 32, 32, 3), np.uint8))
     assert vgg_features.shape == (1, 1472)
