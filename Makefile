@@ -63,7 +63,7 @@ lint: $(STAMP)-all
 
 bench: $(STAMP)-all
 	$(BIN)/python -m pip install --quiet opencv-python-headless
-	$(BIN)/vbench-ctl weights fetch i3d-k400 inception-2015 lpips-alex
+	$(BIN)/vbench-ctl weights fetch i3d-k400 inception-2015 lpips-alex lpips-vgg
 	$(BIN)/python benchmarks/wsprites.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/windows.py
@@ -71,6 +71,7 @@ bench: $(STAMP)-all
 	$(BIN)/python benchmarks/kinetics.py
 	$(BIN)/python benchmarks/ssim.py
 	$(BIN)/python benchmarks/frechet.py
+	$(BIN)/python benchmarks/convolution.py
 	$(BIN)/python benchmarks/i3d.py
 	$(BIN)/python benchmarks/i3d.py engines
 	$(BIN)/python benchmarks/memory.py
