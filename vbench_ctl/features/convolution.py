@@ -55,6 +55,10 @@ class Line:
         """Return how many tiles cover so many results."""
         return -(-results // self.tile)
 
+    def pixels(self, results: int) -> int:
+        """Return how many pixels these tiles see."""
+        return self.tile * (self.tiles(results) - 1) + self.patch
+
     def cut(self, before: int, pixels: int, results: int) -> "Line":
         """Return the way for one tile only, without the pixels that lie outside and the results that are not wanted."""
         return Line(self.of_pixels[:, before : before + pixels], self.of_kernel, self.of_points[:results])
@@ -154,13 +158,13 @@ def _over_time(kernels: Callable[[], list[Tensor]], conv: nn.Conv3d, x: Tensor) 
     patch, tile, stride = OVER_TIME.patch, OVER_TIME.tile, conv.stride[0]
     sizes, padding = _sizes_and_padding(conv, x)
     before, above, left = padding
-    tiles = -(-sizes[0] // tile)
+    tiles = OVER_TIME.tiles(sizes[0])
     if tiles * tile > MOST_COVERED * sizes[0]:
         return F.conv3d(x, conv.weight, conv.bias, conv.stride, padding)
-    after = stride * tile * (tiles - 1) + patch - before - x.shape[2]
-    clips = _padded(x.movedim(1, -1), (before, after), (above, above), (left, left))
+    lengths = (stride * tile * (tiles - 1) + patch, x.shape[3] + 2 * above, x.shape[4] + 2 * left)
     out = x.new_empty(len(x), tiles * tile, *sizes[1:], conv.out_channels)
-    for clip, made in zip(clips, out, strict=True):
+    for clip, made in zip(x.movedim(1, -1).contiguous(), out, strict=True):
+        clip = _cut(clip, (-before, -above, -left), lengths)
         for first in range(0, tiles * tile, tile):
             points = torch.tensordot(OVER_TIME.of_pixels, clip[stride * first :][:patch], 1).movedim(-1, 1)
             pictures = zip(points[:, None], kernels(), strict=True)
@@ -201,12 +205,6 @@ def _bias(conv: nn.Conv2d | nn.Conv3d) -> Tensor:
     return conv.weight.new_zeros(()) if conv.bias is None else conv.bias
 
 
-def _padded(clips: Tensor, *zeros: tuple[int, int]) -> Tensor:
-    """Return clips (N, T, H, W, C), with zeros around where there are any, in that order in memory."""
-    around = [each for before_and_after in reversed(zeros) for each in before_and_after]
-    return (F.pad(clips, [0, 0, *around]) if any(around) else clips).contiguous()
-
-
 def _convolve(
     way: tuple[Line, Line],
     clips: Tensor,
@@ -236,9 +234,7 @@ def _convolve(
             for row in range(0, rows, step):
                 part = made[frame : frame + some, down.tile * row : down.tile * (row + step)]
                 starts = (frame - over_time, down.tile * row - above, -left)
-                covered = down.tile * down.tiles(part.shape[1]), across.tile * columns
-                more = (down.patch - down.tile, across.patch - across.tile)
-                lengths = [len(part) + times - 1, *(size + each for size, each in zip(covered, more, strict=True))]
+                lengths = (len(part) + times - 1, down.pixels(part.shape[1]), across.pixels(width))
                 _convolve_tiles((down, across), _cut(clip, starts, lengths), kernels, bias, part)
     return out
 
